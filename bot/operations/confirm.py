@@ -8,7 +8,9 @@ import math
 from typing import Final
 
 from trainmaster.bot.core.conversation.words import losses_text
+from trainmaster.bot.core.decisions.going_on import ENDED
 from trainmaster.bot.core.decisions.operation import OperationKind
+from trainmaster.bot.core.run.death import end_of_start
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.identity import same_start
@@ -223,6 +225,8 @@ def _refuse_if_over(context: OperationContext, view: RunView, fact: ProcessFact 
         return
     if record is not None and record.state is RunRecordState.FINISHED:
         return
+    if view.attempt <= context.operation.attempt and fact is not None and fact.job is not None:
+        context.note(ENDED, end_of_start(fact))  # it left no attempt that could be judged
     said = f"its record says {view.record.state}" if ended and view.record else "it left no word"
     num_lost = context.operation.note(LOST)
     said += f", and its job was submitted {num_lost} times more" if num_lost else ""

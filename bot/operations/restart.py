@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
 from trainmaster.bot.core.decisions.operation import LEVEL, SETTINGS, Direction, Operation
 from trainmaster.bot.core.decisions.plan import Launch
-from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, silent_end
+from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, end_of_start
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus
 from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.core.run.job import waiting_text
@@ -54,7 +54,7 @@ def died_again(operation: Operation, error: TrainmasterError) -> bool:
     """Whether the start ended as the attempt before it did, or in another way that has its own alert; what ended it is
     judged as any death is. Not so where it left no attempt and was no accident: nobody else would tell of that."""
     ended = member_of(DeathCause, operation.note(ENDED))
-    if error.slug == _FAILED and ended is not None:
+    if error.slug in {_FAILED, DIED} and ended is not None:
         return class_of(ended) is DeathClass.TRANSIENT
     return error.slug == DIED
 
@@ -100,7 +100,7 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
             return f"{process.label} runs on {fact.job.node}, and its trainer has not signed in yet"
         if fact.over:
             refused = node_refused(fact) and is_mute_so_far(context)
-            context.note(ENDED, DeathCause.NODE_REFUSED if refused else silent_end(fact))
+            context.note(ENDED, DeathCause.NODE_REFUSED if refused else end_of_start(fact))
             raise OperationError(
                 _FAILED,
                 f"the trainer ended before it began to train: {end_text(fact)}.{log_tail(how.log)}",

@@ -322,6 +322,12 @@ def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
     return DeathCause.KILLED
 
 
+def end_of_start(process: ProcessFact) -> DeathCause:
+    """Of a start that is over before its trainer signed in: by its cluster's word where it has one."""
+    cause = process.job.cause if process.job is not None else None
+    return _BY_JOB[cause] if cause in _BY_JOB else silent_end(process)
+
+
 def unheard_end(process: ProcessFact, error: str) -> DeathCause:
     """As :func:`silent_end`, of a start that had not signed in and that nobody here asked to end. A cluster stops the
     start before in order to queue its job again, and its signal may reach the next one."""

@@ -17,6 +17,8 @@ from trainmaster.bot.core.decisions.going_on import AutoResume
 from trainmaster.bot.core.decisions.operation import OperationKind, OperationState
 from trainmaster.bot.core.decisions.order import ResumeRun
 from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.job import EndCause, JobFact
 from trainmaster.trainer.contract import replace_json
 
 
@@ -135,3 +137,27 @@ async def test_run_that_came_back_from_its_copies_with_an_older_number_goes_on(w
     dies(world)
     await look(world)
     assert [one.state for one in starts(world)] == [OperationState.DONE]
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["while it waits in the queue", "as it starts"])
+async def test_job_of_a_start_by_itself_that_a_person_cancels_is_not_submitted_again(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    dies(world)
+    world.runs.silent = True
+    inspect, launched = world.driver.inspect, 4000 + len(world.driver.processes)
+    job = JobFact(id="12", cause=EndCause.CANCELLED)
+    looks = [ProcessStatus.PENDING] * 4 if waits else []
+
+    def cancelled(process: ProcessIdentity) -> ProcessFact:
+        if process.pid != launched:
+            return inspect(process)
+        if looks:
+            return ProcessFact(status=looks.pop(), ts=0.0, job=replace(job, cause=None, reason="Priority"))
+        return ProcessFact(status=ProcessStatus.GONE, ts=0.0, job=job)
+
+    monkeypatch.setattr(world.driver, "inspect", cancelled)
+    for _ in range(3):
+        await look(world)
+    assert len(world.launches()) == 1
+    assert world.log.history(RUN)[0].state is OperationState.NEEDS_HUMAN
