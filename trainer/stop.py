@@ -21,9 +21,9 @@ WORKER_GRACE_S: Final = 60
 ONE_REQUEST_S: Final = 5.0
 """Signals that reach one of several ranks within this time are one request: a cluster or systemd that ends a job sends
 one to each of its processes, and their launcher passes on what it gets, at once but for a busy machine."""
-PASSED_ON_S: Final = 1.0
+PASSED_ON_S: Final = 0.3
 """The same for a process alone: what starts a trainer (a container, ``conda run``, ``timeout``) passes on a signal that
-reached both. So soon a person asks for one thing only, too."""
+reached both, some 30 ms later. Whoever asks again means it."""
 _STATES: Final = {
     int(ExitCode.STOPPED): RunRecordState.STOPPED,
     int(ExitCode.GAVE_UP): RunRecordState.GAVE_UP,

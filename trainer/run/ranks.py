@@ -19,7 +19,7 @@ from ultralytics.utils import LOCAL_RANK, RANK
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 from trainmaster.trainer.records.recorder import exit_code_of
 from trainmaster.trainer.run import rank_ends
-from trainmaster.trainer.stop import RunEnded, StopRequested, stop_signals
+from trainmaster.trainer.stop import ONE_REQUEST_S, PASSED_ON_S, RunEnded, StopRequested, stop_signals
 
 IS_FIRST: Final = RANK in {-1, 0}
 """Of this process: it writes the records, as the only one or as the first of a DDP run."""
@@ -36,6 +36,11 @@ def inherited() -> dict[str, Any] | None:
     """What the launching process left for this rank; None in any other process."""
     text = os.environ.get(VARIABLE)
     return json.loads(text) if text and LOCAL_RANK != -1 else None
+
+
+def one_request_s() -> float:
+    """Stop signals that reach this process within this time are one request."""
+    return ONE_REQUEST_S if inherited() else PASSED_ON_S
 
 
 class Launcher:

@@ -34,7 +34,7 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.put_back import GoingOn
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME, Saver
-from trainmaster.trainer.stop import ONE_REQUEST_S, GaveUp, RunEnded, StopRequested, StopSwitch, end_loaders
+from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, StopSwitch, end_loaders
 
 
 class RunGuard:
@@ -48,8 +48,9 @@ class RunGuard:
         self.plan = plan
         self.position = Position()
         self.running = RunningLoss()
-        repeated_s = ONE_REQUEST_S if ranks.inherited() else 0.0
-        self.switch = StopSwitch(on_request=self._on_request, on_second=self._on_second, one_request_s=repeated_s)
+        self.switch = StopSwitch(
+            on_request=self._on_request, on_second=self._on_second, one_request_s=ranks.one_request_s()
+        )
         self._guarding: Guarding | None = None
         self.going_on = GoingOn(plan, position=self.position, running=self.running) if plan else None
         self.quarantined = listed(Path(settings.quarantine)) if settings.quarantine else frozenset()
