@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import PurePath
 
@@ -83,7 +85,7 @@ def _meaning(epoch: EpochView, *, of_training: bool) -> str:
 class _Recency(Enum):
     RECENT = auto()
     CLEARED = auto()
-    """Enough healthy batches followed in the running epoch."""
+    """Enough healthy batches followed in the running epoch. None does where its running losses stay spoilt."""
     PAST = auto()
     """The epoch, or the run, is over: nothing can clear it any more."""
 
@@ -92,10 +94,16 @@ def _standing(view: RunView, epoch: EpochView, limits: CheckLimits) -> _Recency:
     if epoch != view.current or epoch.finished or not (view.state.active or view.state is RunState.UNKNOWN):
         return _Recency.PAST
     beat = view.beat
-    if beat is None or beat.epoch != epoch.epoch or beat.batch is None:
+    if beat is not None and beat.epoch is not None and beat.epoch > epoch.epoch:
+        return _Recency.PAST
+    if beat is None or beat.epoch != epoch.epoch or beat.batch is None or not _is_finite(beat.losses):
         return _Recency.RECENT
     recent = beat.batch - epoch.bad_batches[-1].batch < limits.clear_batches
     return _Recency.RECENT if recent else _Recency.CLEARED
+
+
+def _is_finite(losses: Mapping[str, float]) -> bool:
+    return all(map(math.isfinite, losses.values()))
 
 
 def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
@@ -120,7 +128,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
         ),
         fields=_fields(last),
         hint=f"/train epoch {epoch.epoch} progress",
-        resolution=f"{view.name}: epoch {epoch.epoch} is healthy again",
+        resolution=f"{view.name}: epoch {epoch.epoch} is {_outcome(in_weights, firing=firing)}",
         buttons=(
             Button(
                 action=ActionId.PROPOSE_ROLLBACK,
@@ -130,6 +138,13 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
             ),
         ),
     )
+
+
+def _outcome(in_weights: int, *, firing: bool) -> str:
+    """How the epoch is once nothing is found of it any more: one that is over does not become better."""
+    if firing or not in_weights:
+        return "healthy again"
+    return f"over, with {counted(in_weights, 'bad batch', 'bad batches')} in the weights"
 
 
 def _images(last: BadBatchFact) -> tuple[str, ...]:

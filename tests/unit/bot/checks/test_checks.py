@@ -54,6 +54,34 @@ def test_a_bad_batch_clears_after_enough_healthy_ones(written: WrittenRun, look:
     assert not check_nonfinite(look(), LIMITS, START_TS + 62)
 
 
+def test_a_bad_batch_does_not_clear_while_the_running_losses_are_spoilt(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(1, 0)
+    written.bad_batch(1, 42, 50, action="observed")
+    written.beat(61, epoch=1, batch=42 + LIMITS.clear_batches, losses={"box_loss": "nan"})
+    assert check_nonfinite(look(), LIMITS, START_TS + 62)
+
+
+def test_a_bad_batch_is_over_once_the_heartbeat_is_in_a_later_epoch(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(1, 0)
+    written.bad_batch(1, 42, 50)
+    written.beat(61, epoch=2, batch=1)
+    (found,) = check_nonfinite(look(), LIMITS, START_TS + 62)
+    assert found.nature is Nature.OCCURRENCE
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("observed", "digits: epoch 1 is over, with 1 bad batch in the weights"), ("skipped", "epoch 1 is healthy again")],
+)
+def test_an_epoch_that_ended_with_a_bad_batch_in_the_weights_is_not_healthy_again(
+    written: WrittenRun, look: Look, action: str, said: str
+) -> None:
+    written.bad_batch(1, 99, 50, action=action)
+    written.finish_epoch(1, 90, nonfinite=1, skipped=int(action == "skipped"))
+    (found,) = check_nonfinite(look(), LIMITS, START_TS + 100)
+    assert said in found.resolution
+
+
 def test_a_bad_batch_of_an_epoch_that_is_over_is_still_told(written: WrittenRun, look: Look) -> None:
     written.bad_batch(1, 42, 50)
     written.finish_epoch(1, 90, nonfinite=1, skipped=1)
