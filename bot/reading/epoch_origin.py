@@ -6,8 +6,15 @@ both, and their console shows the last epoch as the total.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from trainmaster.bot.reading.console.facts import ConsoleFact, RunBanner, Started, TrainFrame
 from trainmaster.bot.reading.results_csv import Results
+
+_VERSION: Final = re.compile(r"Ultralytics (?:YOLO)?v?(\d+)\.(\d+)\.(\d+)")
+_ROWS_FROM_ONE: Final = (8, 0, 164)
+"""The first version that writes them so."""
 
 
 class EpochOrigin:
@@ -15,6 +22,8 @@ class EpochOrigin:
 
     def __init__(self) -> None:
         self._from_zero: bool | None = None
+        self._rows_from_zero = False
+        """By the version that wrote them: a file that a resume began has no row 0 to show it."""
         self._planned: int | None = None
 
     @property
@@ -28,6 +37,8 @@ class EpochOrigin:
             self._planned = fact.epochs
         elif isinstance(fact, RunBanner):
             self._from_zero = not fact.version.startswith("Ultralytics")
+            version = _VERSION.match(fact.version)
+            self._rows_from_zero = version is not None and tuple(map(int, version.groups())) < _ROWS_FROM_ONE
         elif isinstance(fact, TrainFrame):
             if fact.epoch == 0:
                 self._from_zero = True
@@ -36,7 +47,8 @@ class EpochOrigin:
 
     def shift_of(self, results: Results) -> int:
         """What to add to the epochs of ``results`` to have those of the console."""
-        csv_from_zero = results.from_zero or results.yolov5
+        begun_late = bool(results.rows) and results.rows[0].epoch > 1
+        csv_from_zero = results.from_zero or results.yolov5 or (begun_late and self._rows_from_zero)
         console_from_zero = results.yolov5 if self._from_zero is None else self._from_zero
         if not results.rows or csv_from_zero == console_from_zero:
             return 0

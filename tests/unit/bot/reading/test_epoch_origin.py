@@ -59,6 +59,12 @@ def test_a_console_from_1_names_the_rows(tmp_path: Path, banner: str, first: int
     assert finished(looked(tmp_path, log, CSV + rows(first, 2))) == [(1, 0.1), (2, 0.2)]
 
 
+@pytest.mark.parametrize(("version", "first"), [("8.0.100", 2), ("8.0.163", 2), ("8.0.164", 3), ("8.1.0", 3)])
+def test_rows_that_a_resume_began_are_counted_as_their_version_does(tmp_path: Path, version: str, first: int) -> None:
+    log = f"{ULTRALYTICS.replace('8.0.100', version)}{START}{HEADER}{frame(3, 10, 4)}\n{HEADER}{frame(4, 10, 4)}\n"
+    assert finished(looked(tmp_path, log, CSV + rows(first, 2))) == [(3, 0.1), (4, 0.2)]
+
+
 @pytest.mark.parametrize("banner", [YOLOV5, ""], ids=["banner", "no banner"])
 def test_yolov5_counts_from_0_in_both(tmp_path: Path, banner: str) -> None:
     log = f"{banner}{START}{HEADER}{frame(0, 10, 2)}\n{HEADER}{frame(1, 10, 2)}\n{HEADER}{frame(2, 1, 2)}\r"
