@@ -89,8 +89,8 @@ def parse_results(data: bytes) -> Results:
             heads = named
             columns = tuple(_as_ultralytics(name) for name in named)
             yolov5 = columns != named
-        elif row := _row(columns, cells) or _row(_of_another_version(columns), cells):
-            rows.append(row)
+        elif row := _row_of(columns, cells) or _row_of(columns, _cells(line, ",")):
+            rows.append(row)  # a trainer goes on in its own way in a file that a spreadsheet has saved
     return Results(columns=columns, rows=tuple(rows), torn=torn, yolov5=yolov5)
 
 
@@ -151,6 +151,10 @@ def _cells(line: str, separator: str) -> list[str]:
 def _of_another_version(columns: tuple[str, ...]) -> tuple[str, ...]:
     """The columns where the head is of a version that wrote no ``time``, or did: a resume writes no other head."""
     return (columns[0], *columns[2:]) if columns[1:2] == ("time",) else (*columns[:1], "time", *columns[1:])
+
+
+def _row_of(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
+    return _row(columns, cells) or _row(_of_another_version(columns), cells)
 
 
 def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:

@@ -33,6 +33,12 @@ def test_padded_rows_are_read_by_column(end: str) -> None:
     assert parse_results((PADDED + row).encode()).rows[0].values["train/box_loss"] == 1.25
 
 
+def test_rows_behind_those_that_a_spreadsheet_has_saved_are_read() -> None:
+    saved = (PLAIN + plain(1)).replace(",", ";").replace(".", ",")
+    results = parse_results((saved + plain(2)).encode())
+    assert [(row.epoch, row.values["train/box_loss"]) for row in results.rows] == [(1, 1.25), (2, 1.25)]
+
+
 @pytest.mark.parametrize(
     ("cell", "holds"),
     [
