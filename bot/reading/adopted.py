@@ -13,21 +13,24 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
+from trainmaster.bot.core.run.adoption import Adoption
 from trainmaster.bot.core.run.facts import Event, ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.adopted_facts import (
     UNGUARDED,
     Happened,
+    adoption_in,
     bad_batch_data,
-    batch_sizes,
     drawing,
     ending_of,
     epoch_finished_data,
     goes_back,
     heartbeat_of,
+    is_another_start,
     record_of,
+    redone_by,
+    unread,
 )
 from trainmaster.bot.reading.console.facts import (
     Completed,
@@ -35,9 +38,6 @@ from trainmaster.bot.reading.console.facts import (
     EarlyStopped,
     ErrorOrigin,
     FatalError,
-    NanRecovery,
-    Notice,
-    NoticeKind,
     Preparing,
     Resumed,
     Started,
@@ -52,7 +52,7 @@ from trainmaster.bot.reading.ownership import Ownership, login_of
 from trainmaster.bot.reading.read_before import BadEpochs, ReadBefore
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
-from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, read_json
+from trainmaster.trainer.contract import EventKind, Heartbeat, Phase
 
 _SILENT = frozenset({TailNote.UNCHANGED, TailNote.MISSING, TailNote.UNREADABLE})
 """Looks that found no new byte."""
@@ -95,6 +95,8 @@ class AdoptedReader:
         self._attempt = 0
         self._first_of_log: int | None = None
         """None from a truncation of the log on until what follows shows whose it is."""
+        self._num_before_log = 0
+        """Of what happened in that attempt, as far as it is counted."""
         self._process_attempt = self._read_before.process_attempt(adoption.adopted_ts)
         self._from_epoch: int | None = None
         self._frame: TrainFrame | None = None
@@ -124,10 +126,7 @@ class AdoptedReader:
             history_bytes = self._read_before.left(self._recorded, self._console.path, self._read_to)
             self._in_history = history_bytes is not None
             look = self._console.look(history_bytes)
-            if look.note is TailNote.UNREADABLE:
-                errors.append(f"{self._console.path} can't be read: {look.error}. Check its permissions and the mount.")
-            if look.note is TailNote.MISSING:
-                errors.append(f"{self._console.path} is not there (yet).")
+            errors += unread(self._console.path, look)
             if look.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
                 self._first_of_log = None
                 self._rows.trained.loses_sight(self._attempt)
@@ -143,10 +142,11 @@ class AdoptedReader:
             grew = True
         self._in_history = False
         if caught_up:
+            self._read_before.left(self._recorded, self._console.path, self._read_to)
             self._process_attempt = self._process_attempt or self._attempt
             events += self._finished(now)
             self._read_before.caught_up(self._rows.written_ns)
-        self._note(now)
+        self._note(now, tells=bool(events))
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
             view = fold_beat(view, self._heartbeat(now), now)
@@ -160,14 +160,22 @@ class AdoptedReader:
         number = self._attempt = self._first_of_log or self._read_before.last_number
         self._rows.trained.has_done(self._read_before.done_up_to(number), number)
         self._bad, self._in_history = self._read_before.bad_epochs(), True
+        self._unannounced = self._read_before.is_unannounced and number == self._read_before.last_number
         bad = [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
         if self._first_of_log is None:
-            self._frame = self._read_before.last_frame
+            self._frame, self._phase = self._read_before.last_frame, self._read_before.last_phase
             self._rows.trained.has_drawn(number, self._frame, self._read_before.last_first)
             bad += self._happened.again(self._read_before.ends(), self._history_ts, number)
+        self._num_before_log = self._read_before.num_before(self._first_of_log)
+        self._happened.counted(number, self._num_before_log)
         return bad
 
-    def _note(self, now: float) -> None:
+    def _log_shows(self) -> None:
+        """What the log begins with is of this attempt, unless that is known already."""
+        if self._first_of_log is None:
+            self._first_of_log, self._num_before_log = self._attempt, self._happened.num_counted(self._attempt)
+
+    def _note(self, now: float, *, tells: bool) -> None:
         cursor, frame = self._console.cursor, self._frame
         if cursor is not None:
             self._read_before.note(
@@ -175,10 +183,15 @@ class AdoptedReader:
                 cursor,
                 frame,
                 self._bad,
+                tells=tells,
                 ends=self._happened.noted_ends,
                 attempt=self._recorded,
                 number=self._attempt,
+                phase=self._phase,
+                unannounced=self._unannounced,
                 first_number=self._first_of_log,
+                num_before_log=self._num_before_log,
+                num=self._happened.num_counted(self._attempt),
                 process_attempt=self._process_attempt,
                 adopted_ts=self.adoption.adopted_ts,
                 epochs=self._rows.told,
@@ -186,22 +199,19 @@ class AdoptedReader:
                 running=[self._attempt, frame.epoch, float(self._epoch_since_ts)] if frame else None,
             )
 
+    def stored(self) -> None:
+        """What the last look found is stored: for a bot that begins from here on it is history."""
+        self._read_before.stored()
+
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log."""
         return last_lines(self._console.path)
 
     def _look_at_source(self, now: float, events: list[Event]) -> bool:
         """Whether somebody adopted the run anew. More may be told of it without that: another attempt, an end."""
-        if self._source is None:
-            return False
-        try:
-            mtime_ns = self._source.stat().st_mtime_ns
-        except OSError:
-            return False
-        told = None if mtime_ns == self._source_mtime_ns else Adoption.from_json(read_json(self._source) or {})
+        self._source_mtime_ns, told = adoption_in(self._source, self._source_mtime_ns)
         if told is None:
             return False
-        self._source_mtime_ns = mtime_ns
         before, self.adoption = self.adoption, told
         if told.adopted_ts == before.adopted_ts:
             return False
@@ -209,7 +219,8 @@ class AdoptedReader:
         self._recorded = 1
         moved = told.log != self._console.path
         if moved or told.process != newest.process:
-            if self._process_attempt == self._attempt and self._over_or_at_work:
+            another = moved or is_another_start(told.process, newest.process, self.view.heartbeat)
+            if another and self._process_attempt == self._attempt and self._over_or_at_work:
                 events += self._begin(now, None, announced=True)
             self._process_attempt = self._attempt
         if moved:
@@ -219,8 +230,8 @@ class AdoptedReader:
 
     @property
     def _over_or_at_work(self) -> bool:
-        """Whether the attempt has drawn a frame or has ended, so that a start is that of another one."""
-        return self._frame is not None or bool(self._happened.ends)
+        """Whether the attempt has said that it trains, or has ended, so that a start is that of another one."""
+        return self._frame is not None or self._phase is Phase.FIRST_BATCH or bool(self._happened.ends)
 
     def _next_recorded(self, now: float) -> Event:
         """The log of an attempt has been read to its end, and another attempt followed it."""
@@ -236,11 +247,9 @@ class AdoptedReader:
     ) -> list[Event]:
         """Another attempt begins. Unless it is ``announced`` at once, that waits until the console shows with what."""
         self._attempt += 1
-        if self._first_of_log is None:
-            self._first_of_log = self._attempt
-        self._frame = None
+        self._log_shows()
+        self._frame, self._from_epoch, self._redone = None, from_epoch, False
         self._happened.goes_on()
-        self._from_epoch, self._redone = from_epoch, False
         self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
         self._read_before.begins(self._attempt)
         self._rows.trained.begins(self._attempt, from_epoch)
@@ -249,10 +258,8 @@ class AdoptedReader:
         return [self._event(EventKind.RUN_STARTED, now, **data)] if announced else []
 
     def _announce(self, now: float) -> list[Event]:
-        if not self._unannounced:
-            return []
-        self._unannounced = False
-        return [self._event(EventKind.RUN_STARTED, now, from_epoch=self._from_epoch, level=UNGUARDED)]
+        due, self._unannounced = self._unannounced, False
+        return [self._event(EventKind.RUN_STARTED, now, from_epoch=self._from_epoch, level=UNGUARDED)] if due else []
 
     @property
     def _history_ts(self) -> float:
@@ -273,27 +280,27 @@ class AdoptedReader:
             elif isinstance(fact, ValBar):
                 self._enter(Phase.VALIDATING, now)
                 self._rows.trained.completes(self._attempt)
-            elif isinstance(fact, Notice) and fact.kind is NoticeKind.BATCH_HALVED:
+            elif (redone := redone_by(fact)) is not None:
                 self._redone = True
-                events.append(self._event(EventKind.OUT_OF_MEMORY, now, **batch_sizes(fact.text)))
-            elif isinstance(fact, NanRecovery):
-                self._redone = True
-                events.append(self._event(EventKind.NOTICE, now, text=fact.text))
+                events.append(self._event(redone[0], now, **redone[1]))
             elif isinstance(fact, Completed | EarlyStopped):
+                self._log_shows()
                 self._rows.trained.completes(self._attempt)
                 if not self._happened.finished:
                     epochs = self._frame.epoch + self._origin.from_zero if self._frame else None
                     events.append(self._event(EventKind.RUN_FINISHED, now, epochs=epochs))
             elif isinstance(fact, FatalError) and fact.origin is ErrorOrigin.MAIN:
+                self._log_shows()
                 kind, data = ending_of(fact, self._frame)
                 events += [*self._announce(now), self._event(kind, now, **data)]
         return events
 
     def _take_start(self, fact: Preparing | Started | Resumed, now: float) -> list[Event]:
-        if self._over_or_at_work:
+        if self._over_or_at_work and not (isinstance(fact, Started) and self._phase is Phase.FIRST_BATCH):
             self._begin(now, None, announced=False)
         elif self._from_epoch is None:
             self._rows.trained.begins(self._attempt, None)
+        self._log_shows()
         if isinstance(fact, Resumed):
             self._from_epoch = fact.epoch
             self._rows.trained.begins(self._attempt, fact.epoch)
@@ -309,8 +316,7 @@ class AdoptedReader:
         ended, anew = self._happened.finished, self._first_of_log is None
         if not self._redone and goes_back(frame, self._frame, ended=ended, anew=anew):
             events += self._begin(now, None, announced=False)
-        elif self._first_of_log is None:
-            self._first_of_log = self._attempt
+        self._log_shows()
         goes_on = self._frame is not None and self._frame.line == 0
         if self._frame is None or goes_on or frame.epoch != self._frame.epoch:
             known = self._in_history or goes_on
@@ -361,18 +367,11 @@ class AdoptedReader:
         return self._console.cursor.offset if self._console.cursor else 0
 
     def _epoch_finished(self, placed: PlacedRow, now: float) -> Event:
-        bad = (placed.attempt, placed.epoch) in self._bad
         self._in_history = self._read_before.knows_epoch(placed.attempt, placed.epoch) and not placed.again
-        data = epoch_finished_data(placed, self._frame, bad=bad)
+        data = epoch_finished_data(placed, self._frame, bad=(placed.attempt, placed.epoch) in self._bad)
         event = self._event(EventKind.EPOCH_FINISHED, now, attempt=placed.attempt, **data)
         self._in_history = False
         return event
-
-    def _state_of(self, newest: AdoptedAttempt) -> RunRecordState:
-        own = self._process_attempt in {None, self._attempt}
-        if newest.stopped and own and not self._happened.finished:
-            return RunRecordState.STOPPED
-        return self._happened.state
 
     def _record(self) -> RunRecord:
         newest = self.adoption.attempts[min(self._recorded, len(self.adoption.attempts)) - 1]
@@ -382,7 +381,7 @@ class AdoptedReader:
             run=self.run,
             attempt=self._attempt,
             from_epoch=self._from_epoch,
-            state=self._state_of(newest),
+            state=self._happened.state(stopped=newest.stopped and self._process_attempt in {None, self._attempt}),
             updated_ts=self._phase_since_ts,
             epochs=self._frame.epochs if self._frame else None,
             process_is_older=self._process_attempt is not None and self._process_attempt < self._attempt,

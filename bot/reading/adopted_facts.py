@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
-from trainmaster.bot.core.run.facts import Event, RunRecord
+from trainmaster.bot.core.run.facts import Event, ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.folding import NOT_NOTABLE
 from trainmaster.bot.reading.console.errors import is_user_stop
-from trainmaster.bot.reading.console.facts import FatalError, TrainFrame
+from trainmaster.bot.reading.console.facts import ConsoleFact, FatalError, NanRecovery, Notice, NoticeKind, TrainFrame
+from trainmaster.bot.reading.console.follow import ConsoleLook
 from trainmaster.bot.reading.epoch_rows import PlacedRow
-from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, encode_number
+from trainmaster.bot.reading.tail import TailNote
+from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, encode_number, read_json
 
 UNGUARDED: Final = "none (unguarded)"
 """The level of a run that nothing guards."""
@@ -57,6 +59,14 @@ class Happened:
             self.event(kind, ts, attempt, data)
         return self.ends
 
+    def num_counted(self, attempt: int) -> int:
+        """How many of its events have a number."""
+        return self._counts[attempt]
+
+    def counted(self, attempt: int, number: int) -> None:
+        """So many had one in a log that is gone."""
+        self._counts[attempt] = max(self._counts[attempt], number)
+
     def goes_on(self) -> None:
         """Nothing so far was the end, or another attempt begins."""
         self.ends = []
@@ -72,9 +82,10 @@ class Happened:
         orderly = [one.kind for one in self.ends if one.kind != EventKind.RUN_CRASHED]
         return orderly[-1:] == [EventKind.RUN_FINISHED]
 
-    @property
-    def state(self) -> RunRecordState:
-        """How the newest attempt stands."""
+    def state(self, *, stopped: bool) -> RunRecordState:
+        """How the newest attempt stands. ``stopped``: this bot ended it on purpose."""
+        if stopped and not self.finished:
+            return RunRecordState.STOPPED
         kinds = [one.kind for one in self.ends]
         last = EventKind.RUN_CRASHED if EventKind.RUN_CRASHED in kinds else next(iter(kinds[-1:]), None)
         return RunRecordState.RUNNING if last is None else _ENDED[EventKind(last)]
@@ -159,10 +170,43 @@ def bad_batch_data(frame: TrainFrame) -> dict[str, Any]:
     }
 
 
-def batch_sizes(text: str) -> dict[str, int]:
+def redone_by(fact: ConsoleFact) -> tuple[EventKind, dict[str, Any]] | None:
+    """The event that ``fact`` is, if the engine says with it that it goes back over an epoch by itself."""
+    if isinstance(fact, Notice) and fact.kind is NoticeKind.BATCH_HALVED:
+        return EventKind.OUT_OF_MEMORY, _batch_sizes(fact.text)
+    return (EventKind.NOTICE, {"text": fact.text}) if isinstance(fact, NanRecovery) else None
+
+
+def _batch_sizes(text: str) -> dict[str, int]:
     """What the engine says when it halves the batch; empty when it says it in other words."""
     found = _BATCH_SIZES.search(text)
     return {"batch_size_before": int(found[1]), "batch_size_after": int(found[2])} if found else {}
+
+
+def adoption_in(record: Path | None, known_mtime_ns: int) -> tuple[int, Adoption | None]:
+    """When ``record`` was written and what it says; None where it can't be read or was written at the known time."""
+    try:
+        mtime_ns = record.stat().st_mtime_ns if record is not None else known_mtime_ns
+        fresh = record is not None and mtime_ns != known_mtime_ns
+        told = Adoption.from_json(read_json(record) or {}) if record is not None and fresh else None
+    except OSError:
+        told = None
+    return (known_mtime_ns, None) if told is None else (mtime_ns, told)
+
+
+def unread(log: Path, look: ConsoleLook) -> list[str]:
+    """Why a look at the ``log`` could not read it, in words; empty when it could."""
+    if look.note is TailNote.UNREADABLE:
+        return [f"{log} can't be read: {look.error}. Check its permissions and the mount."]
+    return [f"{log} is not there (yet)."] if look.note is TailNote.MISSING else []
+
+
+def is_another_start(told: ProcessIdentity | None, known: ProcessIdentity | None, beat: Heartbeat | None) -> bool:
+    """Whether the process that a person told of is of another attempt than the ``known`` one, whose last sign of life
+    is ``beat``: who tells of none, or of one at last that was there before, begins nothing."""
+    if told is None or told == known:
+        return False
+    return known is not None or beat is None or told.create_time is None or told.create_time > beat.ts
 
 
 def goes_back(frame: TrainFrame, last: TrainFrame | None, *, ended: bool, anew: bool) -> bool:

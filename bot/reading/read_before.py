@@ -11,7 +11,7 @@ from typing import Any, Final
 from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.reading.console.facts import TrainFrame
 from trainmaster.bot.reading.tail import Cursor
-from trainmaster.trainer.contract import EventKind, read_json, replace_json
+from trainmaster.trainer.contract import EventKind, Phase, read_json, replace_json
 
 BadEpochs = dict[tuple[int, int], dict[str, Any]]
 """By attempt and epoch, the first bad batch that was seen there, as its event says it."""
@@ -24,8 +24,8 @@ SUFFIX: Final = ".heard"
 
 
 class ReadBefore:
-    """Kept beside the record of the adoption. A look is written down when the next one begins, so that what it found
-    has been told by then; what is lost with a crash is told again."""
+    """Kept beside the record of the adoption. A look is written down once what it found is stored, or when the next one
+    begins, so that it has been told by then; what is lost with a crash is told again."""
 
     def __init__(self, record: Path | None) -> None:
         self._path = record.with_suffix(SUFFIX) if record is not None else None
@@ -34,6 +34,7 @@ class ReadBefore:
         self._is_awaited = False
         """Whether the log of before was missing when it was to be read."""
         self._next: dict[str, Any] = {}
+        self._tells = False
         self._written_ts = -_WRITE_EVERY_S
         if self._path is not None:
             with suppress(OSError):
@@ -71,8 +72,12 @@ class ReadBefore:
 
     def knows_epoch(self, attempt: int, epoch: int) -> bool:
         """Whether the end of the epoch was told before; an older bot did not write down of which attempt."""
-        epochs = self._known.get("epochs")
-        return isinstance(epochs, list) and ([attempt, epoch] in epochs or epoch in epochs)
+        return [attempt, epoch] in self._noted_epochs or epoch in self._noted_epochs
+
+    @property
+    def _noted_epochs(self) -> list[Any]:
+        noted = self._known.get("epochs")
+        return noted if isinstance(noted, list) else []
 
     def first_epoch(self, attempt: int, read_to: int) -> int | None:
         """Of ``attempt``, if only ``results.csv`` showed it, and when the log had been read to exactly there."""
@@ -105,9 +110,8 @@ class ReadBefore:
     def done_up_to(self, number: int) -> dict[int, list[int]]:
         """The epochs that were told of each attempt up to ``number``, with which the log begins: it may have been cut
         since, and shows no beginning of it then."""
-        noted = self._known.get("epochs")
         done: dict[int, list[int]] = {}
-        for one in noted if isinstance(noted, list) else ():
+        for one in self._noted_epochs:
             if isinstance(one, list) and len(one) == 2 and all(type(part) is int for part in one):
                 done.setdefault(one[0], []).append(one[1])
         return {attempt: epochs for attempt, epochs in done.items() if attempt <= number}
@@ -141,6 +145,10 @@ class ReadBefore:
             return None
         return self._count("first_number", 1)
 
+    def num_before(self, first_number: int | None) -> int:
+        """How much was counted of the attempt that the log begins with (see :meth:`first_number`), before it began."""
+        return self._count("num" if first_number is None else "num_before_log", 0)
+
     def has_come_back(self, log: Path) -> bool:
         """Whether the log of before, which was not there, can be read again. Another one by its name ends the wait."""
         begins = self._beginning_of(log) if self._is_awaited else None
@@ -163,6 +171,16 @@ class ReadBefore:
         """The first epoch of that attempt, if its beginning was seen."""
         first = self._known.get("first")
         return first if type(first) is int else None
+
+    @property
+    def last_phase(self) -> Phase:
+        """What that attempt was at."""
+        return member_of(Phase, self._known.get("phase")) or Phase.STARTUP
+
+    @property
+    def is_unannounced(self) -> bool:
+        """Whether the log has not shown yet with what that attempt begins."""
+        return self._known.get("unannounced") is True
 
     @property
     def last_frame(self) -> TrainFrame | None:
@@ -195,7 +213,7 @@ class ReadBefore:
         crc = self._known.get("head_crc")
         return (
             status.st_ino != self._known.get("inode")
-            or not 0 < self._count("offset", 0) <= status.st_size
+            or self._count("offset", 0) > status.st_size
             or (isinstance(crc, int) and zlib.crc32(head) != crc)
         )
 
@@ -210,19 +228,33 @@ class ReadBefore:
             return since[2]
         return None
 
-    def note(self, now: float, cursor: Cursor, frame: TrainFrame | None, bad: BadEpochs, **state: Any) -> None:
-        """What the look that has just ended had read; the one before it is written down."""
+    def note(
+        self, now: float, cursor: Cursor, frame: TrainFrame | None, bad: BadEpochs, *, tells: bool, **state: Any
+    ) -> None:
+        """What the look that has just ended had read; the one before it is written down, unless one was lately.
+        ``tells``: it found something."""
         if self._is_history:
             return  # a long log is caught up with over several looks
         read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
         state |= read | {"frame": [frame.epoch, frame.epochs, frame.batch, frame.batches] if frame else None}
         state["bad"] = [{"attempt": attempt, **data} for (attempt, _), data in sorted(bad.items())[-_MAX_BAD_KEPT:]]
+        state["epochs"] += [one for one in self._noted_epochs if one not in state["epochs"]]  # a file may be unreadable
         state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows_ns}
         before, self._next = self._next, state
-        if self._path is None or not before or before == self._written or now - self._written_ts < _WRITE_EVERY_S:
+        self._tells = tells or before.get("phase") != state["phase"]
+        if now - self._written_ts >= _WRITE_EVERY_S:
+            self._write(before)
+            self._written_ts = now
+
+    def stored(self) -> None:
+        """What the newest look found is told, whatever becomes of this process."""
+        if self._tells:
+            self._write(self._next)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        if self._path is None or not state or state == self._written:
             return
-        self._written, self._written_ts = before, now
-        self._known = before
+        self._written = self._known = state
         with suppress(OSError):  # a full disk: told again after a restart, which is better than not at all
             replace_json(self._path, self._known)
 

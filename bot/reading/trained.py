@@ -153,6 +153,9 @@ class Trained:
         while stop > 0:
             place = stop - 1
             if stop < len(epochs) and epochs[place] >= epochs[stop]:
+                if attempt == lowest and losses and _is_written_twice(losses[place], losses[stop]):
+                    stop = place
+                    continue
                 attempt -= 1  # the epochs began again behind this row
             begun = attempt
             may = ahead or (unseen and not any(told(place, number) for number in self._spans if number < newest))
@@ -204,6 +207,10 @@ class Trained:
             number < attempt and _agree(shown, row) and told(place, number) is not False
             for number, shown in means.items()
         )
+
+
+def _is_written_twice(row: Losses, later: Losses) -> bool:
+    return bool(row) and repr(dict(row)) == repr(dict(later))
 
 
 def _agree(shown: Losses, row: Losses) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trainmaster.bot.checks import CheckLimits
 from trainmaster.bot.checks.job import lives_unseen
@@ -33,6 +33,15 @@ class ViewSource(Protocol):
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log."""
+        ...
+
+
+@runtime_checkable
+class NotingSource(Protocol):
+    """A reader that writes down how far it was told of a run which tells no times itself."""
+
+    def stored(self) -> None:
+        """What the last look found is stored."""
         ...
 
 

@@ -22,7 +22,7 @@ from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
-from trainmaster.bot.watching.look import Inspector, Looker, SeenRun, StackSource, Trainers, ViewSource
+from trainmaster.bot.watching.look import Inspector, Looker, NotingSource, SeenRun, StackSource, Trainers, ViewSource
 from trainmaster.bot.watching.read_pool import PATIENCE_S, TIMEOUT_S, Looked, ReadPool
 from trainmaster.bot.watching.resting import RestingRuns, RestingSource
 from trainmaster.bot.watching.twins import raise_if_it_trains, takes_over
@@ -299,6 +299,8 @@ class Supervisor:
             stored = False
         if self._operations is not None and not hands_off:  # else another bot asks people what to do with it
             self._operations.notice(view)
+        if stored and isinstance(reader := self._readers.get(directory), NotingSource):
+            reader.stored()
         if stored and self._resting is not None and directory in self._can_rest:
             self._resting.consider(directory, view, now, hands_off)
 

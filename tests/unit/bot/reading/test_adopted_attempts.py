@@ -279,6 +279,32 @@ def test_telling_more_of_a_run_begins_no_attempt(folder: Folder) -> None:
     assert (view.attempt, len(story(view))) == (1, 3)
 
 
+@pytest.mark.parametrize(("began_s", "attempt"), [(-600, 1), (3600, 2)], ids=["there before", "begun since"])
+def test_a_process_that_is_told_at_last_is_of_the_attempt_that_it_began(
+    folder: Folder, began_s: float, attempt: int
+) -> None:
+    first_training(folder)
+    process = ProcessIdentity(pid=8, create_time=START_TS + began_s, host="here")
+    write_adoption(replace(folder.adoption, process=process, adopted_ts=START_TS + 7200), folder.state)
+    folder.write(frame(3, 7, "nan") + "\r")
+    view = folder.look()
+    assert (view.attempt, nan_keys(view)[-1]) == (attempt, f"attempt{attempt}/epoch3")
+    assert view.record is not None
+    assert (view.record.process, view.record.process_is_older) == (process, False)
+
+
+def test_a_start_behind_one_that_drew_no_frame_is_of_another_attempt(folder: Folder) -> None:
+    folder.write(START)
+    assert folder.look().attempt == 1
+    folder.write(START + frame(1, 2) + "\r")
+    assert story(folder.look()) == [(2, 1, False)]
+
+
+def test_a_start_that_two_loggers_write_is_one(folder: Folder) -> None:
+    folder.write("".join(2 * f"{line}\n" for line in START.split("\n")) + frame(1, 2) + "\r")
+    assert story(folder.look()) == [(1, 1, False)]
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -90,6 +90,26 @@ def test_what_the_last_look_found_is_told_again_rather_than_lost(record: Path) -
     assert _bad_ts(_open(record).read(START_TS + DAY_S), 2) == [DAY_S]
 
 
+def test_what_is_stored_is_history_at_once(record: Path) -> None:
+    reader = _open(record)
+    reader.read(START_TS + 60)
+    reader.stored()
+    view = _open(record).read(START_TS + DAY_S)
+    assert (_bad_ts(view, 1), view.epochs[1, 1].finished_ts) == ([0.0], START_TS)
+
+
+def test_epochs_stay_known_while_their_file_cannot_be_read(record: Path) -> None:
+    _watched(record)
+    results = record.parent.parent.parent / "exp" / "results.csv"
+    away = results.rename(results.with_name("away"))
+    _write(record, HEADER + _frame(2, 3, "nan") + "\n")
+    reader = _open(record)
+    reader.read(START_TS + 200)
+    reader.stored()
+    away.rename(results)
+    assert _open(record).read(START_TS + DAY_S).epochs[1, 1].finished_ts == START_TS
+
+
 @pytest.mark.parametrize("text", ["", HEADER + _frame(1, 4, "nan") + "\n" * 500])
 def test_another_log_of_that_name_is_news_and_what_was_told_of_the_one_before_is_history(
     record: Path, text: str

@@ -204,6 +204,19 @@ async def test_findings_that_could_not_be_stored_are_found_again(world: World, t
     assert "nonfinite" in world.sink.looks[0][1]
 
 
+async def test_a_reader_is_told_of_what_was_stored_and_of_nothing_else(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(RunReader, "stored", lambda self: told.append(self.view.ts), raising=False)
+    WrittenRun(tmp_path, "one")
+    world.sink.faults = 1
+    await world.supervisor.tick()
+    assert told == []
+    await world.supervisor.tick()
+    assert told == [START_TS + 10]
+
+
 async def test_a_death_on_purpose_is_not_alarmed(world: World, tmp_path: Path) -> None:
     written = WrittenRun(tmp_path, "one")
     world.inspector.status = ProcessStatus.GONE
