@@ -95,8 +95,8 @@ class AdoptedReader:
         self._attempt = 0
         self._first_of_log: int | None = None
         """None from a truncation of the log on until what follows shows whose it is."""
-        self._num_before_log = 0
-        """Of what happened in that attempt, as far as it is counted."""
+        self._before_log: tuple[int, TrainFrame | None] = (0, None)
+        """How much of that attempt was counted, and its last frame, before the log began."""
         self._process_attempt = self._read_before.process_attempt(adoption.adopted_ts)
         self._from_epoch: int | None = None
         self._frame: TrainFrame | None = None
@@ -162,18 +162,19 @@ class AdoptedReader:
         self._bad, self._in_history = self._read_before.bad_epochs(), True
         self._unannounced = self._read_before.is_unannounced and number == self._read_before.last_number
         bad = [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
+        self._before_log = num, self._frame = self._read_before.before_log(self._first_of_log)
         if self._first_of_log is None:
-            self._frame, self._phase = self._read_before.last_frame, self._read_before.last_phase
+            self._phase = self._read_before.last_phase
             self._rows.trained.has_drawn(number, self._frame, self._read_before.last_first)
             bad += self._happened.again(self._read_before.ends(), self._history_ts, number)
-        self._num_before_log = self._read_before.num_before(self._first_of_log)
-        self._happened.counted(number, self._num_before_log)
+        self._happened.counted(number, num)
         return bad
 
     def _log_shows(self) -> None:
         """What the log begins with is of this attempt, unless that is known already."""
         if self._first_of_log is None:
-            self._first_of_log, self._num_before_log = self._attempt, self._happened.num_counted(self._attempt)
+            self._first_of_log = self._attempt
+            self._before_log = self._happened.num_counted(self._attempt), self._frame
 
     def _note(self, now: float, *, tells: bool) -> None:
         cursor, frame = self._console.cursor, self._frame
@@ -190,7 +191,7 @@ class AdoptedReader:
                 phase=self._phase,
                 unannounced=self._unannounced,
                 first_number=self._first_of_log,
-                num_before_log=self._num_before_log,
+                before_log=self._before_log,
                 num=self._happened.num_counted(self._attempt),
                 process_attempt=self._process_attempt,
                 adopted_ts=self.adoption.adopted_ts,
@@ -247,8 +248,8 @@ class AdoptedReader:
     ) -> list[Event]:
         """Another attempt begins. Unless it is ``announced`` at once, that waits until the console shows with what."""
         self._attempt += 1
-        self._log_shows()
         self._frame, self._from_epoch, self._redone = None, from_epoch, False
+        self._log_shows()
         self._happened.goes_on()
         self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
         self._read_before.begins(self._attempt)

@@ -145,9 +145,14 @@ class ReadBefore:
             return None
         return self._count("first_number", 1)
 
-    def num_before(self, first_number: int | None) -> int:
-        """How much was counted of the attempt that the log begins with (see :meth:`first_number`), before it began."""
-        return self._count("num" if first_number is None else "num_before_log", 0)
+    def before_log(self, first_number: int | None) -> tuple[int, TrainFrame | None]:
+        """Of the attempt that the log begins with (see :meth:`first_number`): how much was counted of it before that,
+        and the last frame, without its losses."""
+        noted = self._known.get("before_log")
+        if first_number is None:
+            return self._count("num", 0), _frame_of(self._known.get("frame"))
+        num, frame = noted if isinstance(noted, list) and len(noted) == 2 else (0, None)
+        return (num if type(num) is int and num > 0 else 0), _frame_of(frame)
 
     def has_come_back(self, log: Path) -> bool:
         """Whether the log of before, which was not there, can be read again. Another one by its name ends the wait."""
@@ -181,16 +186,6 @@ class ReadBefore:
     def is_unannounced(self) -> bool:
         """Whether the log has not shown yet with what that attempt begins."""
         return self._known.get("unannounced") is True
-
-    @property
-    def last_frame(self) -> TrainFrame | None:
-        """The last frame of that attempt, without its losses."""
-        noted = self._known.get("frame")
-        if not isinstance(noted, list) or len(noted) != 4 or not all(type(one) is int for one in noted[:2]):
-            return None
-        epoch, epochs, *counted = noted
-        batch, batches = (one if type(one) is int else None for one in counted)
-        return TrainFrame(line=0, epoch=epoch, epochs=epochs, batch=batch, batches=batches, losses=())
 
     def process_attempt(self, adopted_ts: float) -> int | None:
         """The attempt that the process of the adoption is of; None when that was never found out."""
@@ -229,14 +224,22 @@ class ReadBefore:
         return None
 
     def note(
-        self, now: float, cursor: Cursor, frame: TrainFrame | None, bad: BadEpochs, *, tells: bool, **state: Any
+        self,
+        now: float,
+        cursor: Cursor,
+        frame: TrainFrame | None,
+        bad: BadEpochs,
+        *,
+        tells: bool,
+        before_log: tuple[int, TrainFrame | None],
+        **state: Any,
     ) -> None:
         """What the look that has just ended had read; the one before it is written down, unless one was lately.
         ``tells``: it found something."""
         if self._is_history:
             return  # a long log is caught up with over several looks
         read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
-        state |= read | {"frame": [frame.epoch, frame.epochs, frame.batch, frame.batches] if frame else None}
+        state |= read | {"frame": _noted(frame), "before_log": [before_log[0], _noted(before_log[1])]}
         state["bad"] = [{"attempt": attempt, **data} for (attempt, _), data in sorted(bad.items())[-_MAX_BAD_KEPT:]]
         state["epochs"] += [one for one in self._noted_epochs if one not in state["epochs"]]  # a file may be unreadable
         state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows_ns}
@@ -257,6 +260,18 @@ class ReadBefore:
         self._written = self._known = state
         with suppress(OSError):  # a full disk: told again after a restart, which is better than not at all
             replace_json(self._path, self._known)
+
+
+def _noted(frame: TrainFrame | None) -> list[int | None] | None:
+    return [frame.epoch, frame.epochs, frame.batch, frame.batches] if frame else None
+
+
+def _frame_of(noted: object) -> TrainFrame | None:
+    if not isinstance(noted, list) or len(noted) != 4 or not all(type(one) is int for one in noted[:2]):
+        return None
+    epoch, epochs, *counted = noted
+    batch, batches = (one if type(one) is int else None for one in counted)
+    return TrainFrame(line=0, epoch=epoch, epochs=epochs, batch=batch, batches=batches, losses=())
 
 
 def _is_three_numbers(noted: object) -> bool:

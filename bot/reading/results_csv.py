@@ -148,13 +148,20 @@ def _cells(line: str, separator: str) -> list[str]:
     return [cell.strip(" \t\r'") for cell in cells]
 
 
+def _own(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that a trainer writes, the rates last: whoever added others behind them did so to the rows of then."""
+    rates = [place for place, name in enumerate(columns, 1) if name.startswith("lr/")]
+    return columns[: rates[-1]] if rates else columns
+
+
 def _of_another_version(columns: tuple[str, ...]) -> tuple[str, ...]:
     """The columns where the head is of a version that wrote no ``time``, or did: a resume writes no other head."""
     return (columns[0], *columns[2:]) if columns[1:2] == ("time",) else (*columns[:1], "time", *columns[1:])
 
 
 def _row_of(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
-    return _row(columns, cells) or _row(_of_another_version(columns), cells)
+    own = _own(columns)
+    return _row(columns, cells) or _row(own, cells) or _row(_of_another_version(own), cells)
 
 
 def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:

@@ -33,6 +33,16 @@ def test_padded_rows_are_read_by_column(end: str) -> None:
     assert parse_results((PADDED + row).encode()).rows[0].values["train/box_loss"] == 1.25
 
 
+@pytest.mark.parametrize("timed", [True, False], ids=["with time", "without"])
+def test_rows_behind_a_column_that_somebody_added_are_read_by_their_own_columns(timed: bool) -> None:
+    head, row = PLAIN[:-1] + ",my/x\n", plain(1)[:-1] + ",7\n"
+    later = plain(2)
+    if not timed:
+        head, row, later = head.replace(",time", ""), row.replace(",10.5", ""), later.replace(",21.0", "")
+    results = parse_results((head + row + later).encode())
+    assert [(one.epoch, one.values["train/box_loss"]) for one in results.rows] == [(1, 1.25), (2, 1.25)]
+
+
 def test_rows_behind_those_that_a_spreadsheet_has_saved_are_read() -> None:
     saved = (PLAIN + plain(1)).replace(",", ";").replace(".", ",")
     results = parse_results((saved + plain(2)).encode())
