@@ -145,7 +145,6 @@ class AdoptedReader:
             self._read_before.left(self._recorded, self._console.path, self._read_to)
             self._process_attempt = self._process_attempt or self._attempt
             events += self._finished(now)
-            self._read_before.caught_up(self._rows.written_ns)
         self._note(now, tells=bool(events))
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
@@ -347,8 +346,9 @@ class AdoptedReader:
         for _ in range(2):
             try:
                 done = self._rows.may_be_of(self._attempt, self._console.path)
-                before_ns = self._read_before.rows_before(self._attempt, self._rows.written_ns, done=done)
-                new = self._rows.new(self._attempt, self._origin, self._console.path, before_ns)
+                before = self._read_before.rows_before(self._attempt, self._rows.mark(), done=done)
+                new = self._rows.new(self._attempt, self._origin, self._console.path, before)
+                self._read_before.caught_up(self._rows.mark())
             except OSError:
                 return events  # the mount may come back; what stands in it is not lost
             events += [self._epoch_finished(one, now) for one in new.rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class EpochRows:
         self.trained = Trained()
         self._path = path
         self._results: Results = EMPTY
-        self._mtime_ns = -1
+        self._read_ns = self._mtime_ns = -1
         self._placed_at = -1
         self._pending = False
         self._told: dict[tuple[int, int], Mapping[str, float]] = {}
@@ -48,32 +49,49 @@ class EpochRows:
         """Attempt and epoch of every row that was told."""
         return sorted(list(key) for key in self._told)
 
-    @property
-    def written_ns(self) -> int | None:
-        """When the file was written last; None when it is missing."""
-        return _mtime_ns(self._path) or None
+    def mark(self) -> list[int] | None:
+        """When the file was written last, and a checksum of its whole rows; None when it is missing.
+
+        Raises:
+            OSError: it is there and can't be read.
+        """
+        written_ns = self._read()
+        rows = [(row.epoch, *row.values.items()) for row in self._results.rows]
+        return [written_ns, zlib.crc32(repr(rows).encode())] if written_ns else None
+
+    def _read(self) -> int:
+        """When the file, of which all is known now, was written last; 0 when it is missing."""
+        written_ns = _mtime_ns(self._path)
+        if written_ns and written_ns != self._read_ns:
+            self._results = read_results(self._path)
+            self._read_ns = written_ns
+        return written_ns
+
+    def _holds_no_more(self, before: list[int] | None) -> bool:
+        """Than at that mark: half a row behind the same ones tells nothing."""
+        mark = self.mark()
+        if mark is None or before is None:
+            return False
+        return mark[0] == before[0] or (self._results.torn and mark[1] == before[1])
 
     def may_be_of(self, attempt: int, log: Path) -> bool:
         """Whether the file may hold a row of ``attempt``: it has finished an epoch, or its console lags behind."""
         return self.trained.has_finished(attempt) or _mtime_ns(self._path) > _mtime_ns(log)
 
-    def new(self, newest: int, origin: EpochOrigin, log: Path, before_ns: int | None) -> NewRows:
-        """Rows, or figures of them, that were not told yet. ``newest`` is the newest attempt; a file that was written
-        at ``before_ns`` holds nothing of it.
+    def new(self, newest: int, origin: EpochOrigin, log: Path, before: list[int] | None) -> NewRows:
+        """Rows, or figures of them, that were not told yet. ``newest`` is the newest attempt; a file of the mark
+        ``before`` holds nothing of it.
 
         Raises:
             OSError: the file is there and can't be read.
         """
-        try:
-            mtime_ns = self._path.stat().st_mtime_ns
-        except OSError:
+        mtime_ns = self._read()
+        if not mtime_ns:
             return NewRows()
         if mtime_ns == self._mtime_ns and (not self._pending or self._placed_at == self.trained.changes):
             return NewRows()
-        if mtime_ns != self._mtime_ns:
-            self._results = read_results(self._path)
         self._mtime_ns, self._placed_at = mtime_ns, self.trained.changes
-        older = mtime_ns == before_ns
+        older = self._holds_no_more(before)
         shift = origin.shift_of(self._results)
         epochs = [row.epoch + shift for row in self._results.rows]
         losses = [row.named("train/") for row in self._results.rows]

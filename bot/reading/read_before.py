@@ -42,10 +42,9 @@ class ReadBefore:
         noted = self._known.get("begun_by_rows")
         self._begun = [one for one in noted if _is_three_numbers(one)] if isinstance(noted, list) else []
         self._written: dict[str, Any] = {}
-        rows_ns = self._known.get("rows_ns")
-        self._rows_ns = rows_ns if type(rows_ns) is int else None
-        """When ``results.csv`` had been written last, at the last look at the end of the log, be it of the bot before
-        this. It is only ever compared with itself: a file system's clock may be ahead of the bot's, or behind."""
+        self._rows = _mark_of(self._known.get("rows_ns"))
+        """The mark of ``results.csv`` at the last look at the end of the log, be it of the bot before this. It is only
+        ever compared with itself: a file system's clock may be ahead of the bot's, or behind."""
         start = self._known.get("start")
         self._start: list[Any] = start if isinstance(start, list) and len(start) == 2 else [0, None]
         """The newest attempt whose beginning was seen, and the ``results.csv`` that holds nothing of it."""
@@ -91,21 +90,21 @@ class ReadBefore:
     def begins(self, attempt: int) -> None:
         """The log shows that ``attempt`` has begun since the last look."""
         if not self._is_history:
-            self._start = [attempt, self._rows_ns]
+            self._start = [attempt, self._rows]
 
-    def caught_up(self, rows_ns: int | None) -> None:
-        """A look has come to the end of the log: what begins from here on is not in the file that was written then."""
-        self._rows_ns = rows_ns
+    def caught_up(self, rows: list[int] | None) -> None:
+        """A look has come to the end of the log: what begins from here on is not in the file of that mark."""
+        self._rows = rows
 
-    def rows_before(self, attempt: int, rows_ns: int | None, *, done: bool) -> int | None:
-        """When the ``results.csv`` was written that holds nothing of ``attempt``, which may have ``done`` an epoch by
-        now; None where none is known."""
+    def rows_before(self, attempt: int, rows: list[int] | None, *, done: bool) -> list[int] | None:
+        """The mark of the ``results.csv`` that holds nothing of ``attempt``, which may have ``done`` an epoch by now;
+        None where none is known."""
         number = self._start[0]
         if number != attempt:
             return None
         if not (done or self._is_history):
-            self._start = [number, rows_ns]
-        return self._start[1] if type(self._start[1]) is int else None
+            self._start = [number, rows]
+        return _mark_of(self._start[1])
 
     def done_up_to(self, number: int) -> dict[int, list[int]]:
         """The epochs that were told of each attempt up to ``number``, with which the log begins: it may have been cut
@@ -242,7 +241,7 @@ class ReadBefore:
         state |= read | {"frame": _noted(frame), "before_log": [before_log[0], _noted(before_log[1])]}
         state["bad"] = [{"attempt": attempt, **data} for (attempt, _), data in sorted(bad.items())[-_MAX_BAD_KEPT:]]
         state["epochs"] += [one for one in self._noted_epochs if one not in state["epochs"]]  # a file may be unreadable
-        state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows_ns}
+        state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows}
         before, self._next = self._next, state
         self._tells = tells or before.get("phase") != state["phase"]
         if now - self._written_ts >= _WRITE_EVERY_S:
@@ -272,6 +271,13 @@ def _frame_of(noted: object) -> TrainFrame | None:
     epoch, epochs, *counted = noted
     batch, batches = (one if type(one) is int else None for one in counted)
     return TrainFrame(line=0, epoch=epoch, epochs=epochs, batch=batch, batches=batches, losses=())
+
+
+def _mark_of(noted: object) -> list[int] | None:
+    """An older bot noted the time alone."""
+    mark = [noted, -1] if type(noted) is int else noted
+    whole = isinstance(mark, list) and len(mark) == 2 and all(type(one) is int for one in mark)
+    return mark if isinstance(mark, list) and whole else None
 
 
 def _is_three_numbers(noted: object) -> bool:
