@@ -95,8 +95,7 @@ class AdoptedReader:
         self._attempt = 0
         self._first_of_log: int | None = None
         """None from a truncation of the log on until what follows shows whose it is."""
-        self._before_log: tuple[int, TrainFrame | None] = (0, None)
-        """How much of that attempt was counted, and its last frame, before the log began."""
+        self._before_log: tuple[int, TrainFrame | None] = (0, None)  # of that attempt, see ReadBefore.before_log
         self._process_attempt = self._read_before.process_attempt(adoption.adopted_ts)
         self._from_epoch: int | None = None
         self._frame: TrainFrame | None = None
@@ -157,14 +156,14 @@ class AdoptedReader:
     def _go_on_from_before(self, now: float) -> list[Event]:
         self._first_of_log = self._read_before.first_number(self.adoption.log)
         number = self._attempt = self._first_of_log or self._read_before.last_number
-        self._rows.trained.has_done(self._read_before.done_up_to(number), number)
+        self._rows.trained.has_done(self._read_before.done_up_to(number), number, self._read_before.first_of(number))
         self._bad, self._in_history = self._read_before.bad_epochs(), True
         self._unannounced = self._read_before.is_unannounced and number == self._read_before.last_number
         bad = [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
         self._before_log = num, self._frame = self._read_before.before_log(self._first_of_log)
         if self._first_of_log is None:
-            self._phase = self._read_before.last_phase
-            self._rows.trained.has_drawn(number, self._frame, self._read_before.last_first)
+            self._phase, self._phase_since_ts = self._read_before.last_phase(now)
+            self._rows.trained.has_drawn(number, self._frame)
             bad += self._happened.again(self._read_before.ends(), self._history_ts, number)
         self._happened.counted(number, num)
         return bad
@@ -188,6 +187,7 @@ class AdoptedReader:
                 attempt=self._recorded,
                 number=self._attempt,
                 phase=self._phase,
+                phase_since_ts=float(self._phase_since_ts),
                 unannounced=self._unannounced,
                 first_number=self._first_of_log,
                 before_log=self._before_log,

@@ -170,20 +170,19 @@ class ReadBefore:
         """The number of the newest attempt that was seen."""
         return self._count("number", 1)
 
-    @property
-    def last_first(self) -> int | None:
-        """The first epoch of that attempt, if its beginning was seen."""
+    def first_of(self, number: int) -> int | None:
+        """The first epoch of that attempt, if it is the newest and its beginning was seen."""
         first = self._known.get("first")
-        return first if type(first) is int else None
+        return first if type(first) is int and number == self.last_number else None
 
-    @property
-    def last_phase(self) -> Phase:
-        """What that attempt was at."""
-        return member_of(Phase, self._known.get("phase")) or Phase.STARTUP
+    def last_phase(self, now: float) -> tuple[Phase, float]:
+        """What the newest attempt was at, and since when."""
+        phase, since_ts = member_of(Phase, self._known.get("phase")), self._known.get("phase_since_ts")
+        return (phase, since_ts) if phase and isinstance(since_ts, float) else (Phase.STARTUP, now)
 
     @property
     def is_unannounced(self) -> bool:
-        """Whether the log has not shown yet with what that attempt begins."""
+        """Whether the log has not shown yet with what the newest attempt begins."""
         return self._known.get("unannounced") is True
 
     def process_attempt(self, adopted_ts: float) -> int | None:

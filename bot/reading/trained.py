@@ -69,9 +69,10 @@ class Trained:
             return
         self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
 
-    def has_done(self, epochs: Mapping[int, Sequence[int]], newest: int) -> None:
+    def has_done(self, epochs: Mapping[int, Sequence[int]], newest: int, first: int | None) -> None:
         """These ``epochs`` of attempts are known, though no console shows them any more, or not yet: those of the
-        ``newest``, which may have trained earlier ones as well where no attempt before it is known."""
+        ``newest``, which may have trained earlier ones as well where no attempt before it is known, unless it was seen
+        to begin with the epoch ``first``."""
         for attempt, done in epochs.items():
             alone = attempt == newest and len(epochs) == 1
             running = None if attempt == newest else max(done)
@@ -79,6 +80,9 @@ class Trained:
             self._spans[attempt] = _Span(
                 begins_unseen=alone, first=min(done), running=running, done=max(done), ends_unseen=gone
             )
+        if first is not None:
+            span = self._spans.setdefault(newest, _Span(begins_unseen=False))
+            span.begins_unseen, span.first = False, first
 
     def has_finished(self, attempt: int) -> bool:
         """Whether an epoch of ``attempt`` had all its batches."""
@@ -90,7 +94,7 @@ class Trained:
         span = self._spans.setdefault(attempt, _Span(begins_unseen=True))
         if span.first is None:
             span.first = epoch
-        follows = span.begins_unseen if span.running is None else epoch > span.running
+        follows = (span.begins_unseen or epoch > span.first) if span.running is None else epoch > span.running
         if follows:
             span.done = epoch - 1
         self.changes += span.running != epoch
@@ -109,17 +113,11 @@ class Trained:
         span = self._spans.get(attempt)
         return span.first if span is not None and not span.begins_unseen else None
 
-    def has_drawn(self, attempt: int, frame: TrainFrame | None, first: int | None) -> None:
-        """``frame`` was the last one known of ``attempt``, whose console is gone and had begun with the epoch
-        ``first``."""
+    def has_drawn(self, attempt: int, frame: TrainFrame | None) -> None:
+        """``frame`` was the last one known of ``attempt``, whose console is gone."""
         if frame is not None:
             self.draws(attempt, frame)
-        elif first is not None:
-            self._spans.setdefault(attempt, _Span(begins_unseen=False))
         self.loses_sight(attempt)
-        if first is not None:
-            span = self._spans[attempt]
-            span.begins_unseen, span.first = False, first
 
     def loses_sight(self, attempt: int) -> None:
         """The console of ``attempt`` is gone, and may have shown more than anybody saw."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,6 @@ from tests.unit.bot.reading.test_adopted_attempts import (
     rows,
     story,
 )
-from trainmaster.bot.checks.lifecycle import check_lifecycle
-from trainmaster.bot.checks.limits import CheckLimits
-from trainmaster.bot.checks.nonfinite import check_nonfinite
 
 
 class Clocked(Folder):
@@ -234,50 +230,6 @@ def test_nan_of_a_new_attempt_is_news_beside_what_was_told_of_a_log_that_is_gone
     view = folder.look()
     assert nan_keys(view) == ["attempt2/epoch1"]
     assert [view.epochs[attempt, 1].num_bad for attempt in (1, 2)] == [1, 1]
-
-
-CRASH = 'Traceback (most recent call last):\n  File "x", line 1, in <module>\nRuntimeError: x\n'
-LIVES = {
-    "stopped in a log that was empty": ["", "\n^C\n", START + frame(1, 2) + "\r", frame(1, 10) + "\n" + HEADER],
-    "begun anew with half a start": [START + frame(1, 10) + "\n", "ANEW", START[:90], START[90:], frame(1, 2) + "\r"],
-    "resumed with half a start": [START + frame(1, 10) + "\n" + HEADER, RESUME[:90], RESUME[90:], frame(3, 2) + "\r"],
-    "started up twice": [START, "ANEW", START[:90], START[90:] + frame(1, 2, "nan") + "\r", frame(1, 10) + "\n"],
-    "ended behind a rotation": [
-        *(START + frame(1, 3) + "\r", "ANEW", CRASH, "hello\n", START + frame(1, 2, "nan") + "\r"),
-        *(frame(1, 10) + "\n", CRASH),
-    ],
-    "went on and crashed again": [
-        *(START + frame(1, 3) + "\r" + CRASH, frame(1, 4) + "\r", "ANEW", frame(1, 5) + "\r", "\n" + CRASH),
-    ],
-    "a row without a word": [START + frame(1, 10) + "\n" + HEADER, "ROW", "x\n", "y\n"],
-}
-
-
-def news(folder: Clocked, life: Sequence[str], *, reopened: bool) -> list[str]:
-    """What each look at the ``life`` finds that has just happened, each found once."""
-    found: list[str] = []
-    for piece in life:
-        if piece == "ROW":
-            folder.csv(rows(1, loss=float("nan")))
-        else:
-            folder.write("" if piece == "ANEW" else piece, anew=piece == "ANEW")
-        view = folder.look()
-        findings = (*check_lifecycle(view, CheckLimits(), view.ts), *check_nonfinite(view, CheckLimits(), view.ts))
-        found += [one.fingerprint for one in findings if one.ts == folder.now]
-        folder.reader.stored()
-        if reopened:
-            folder.open()
-    return found
-
-
-@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
-def test_a_bot_that_begins_again_at_every_look_finds_the_same_once(tmp_path: Path, life: Sequence[str]) -> None:
-    (tmp_path / "on").mkdir()
-    told = news(Clocked(tmp_path / "on"), life, reopened=False)
-    assert told
-    assert len(told) == len(set(told))
-    (tmp_path / "again").mkdir()
-    assert news(Clocked(tmp_path / "again"), life, reopened=True) == told
 
 
 @pytest.mark.parametrize("noted", [None, 7, ["x"], [{"attempt": 1}], [{"attempt": "1", "epoch": 2}]])

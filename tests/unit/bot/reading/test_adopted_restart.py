@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.run_dirs import START_TS
+from tests.unit.bot.reading.test_adopted_attempts import RESUME, START, frame, rows
+from tests.unit.bot.reading.test_adopted_away import Clocked, in_the_third_epoch
+from trainmaster.bot.checks.lifecycle import check_lifecycle
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.nonfinite import check_nonfinite
+from trainmaster.bot.checks.progress import check_progress
 from trainmaster.bot.core.run.adoption import Adoption
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.adopted import AdoptedReader
@@ -158,3 +165,74 @@ def test_a_halved_batch_is_told(record: Path) -> None:
     _write(record, "WARNING ⚠️ CUDA out of memory with batch=16. Reducing to batch=8 and retrying (1/3).\n")
     (event,) = [one for one in _open(record).read(START_TS + 60).notable if one.kind == "out_of_memory"]
     assert (event.integer("batch_size_before"), event.integer("batch_size_after")) == (16, 8)
+
+
+CRASH = 'Traceback (most recent call last):\n  File "x", line 1, in <module>\nRuntimeError: x\n'
+LIVES = {
+    "stopped in a log that was empty": ["", "\n^C\n", START + frame(1, 2) + "\r", frame(1, 10) + "\n" + HEADER],
+    "begun anew with half a start": [START + frame(1, 10) + "\n", "ANEW", START[:90], START[90:], frame(1, 2) + "\r"],
+    "resumed with half a start": [START + frame(1, 10) + "\n" + HEADER, RESUME[:90], RESUME[90:], frame(3, 2) + "\r"],
+    "started up twice": [START, "ANEW", START[:90], START[90:] + frame(1, 2, "nan") + "\r", frame(1, 10) + "\n"],
+    "ended behind a rotation": [
+        *(START + frame(1, 3) + "\r", "ANEW", CRASH, "hello\n", START + frame(1, 2, "nan") + "\r"),
+        *(frame(1, 10) + "\n", CRASH),
+    ],
+    "went on and crashed again": [
+        *(START + frame(1, 3) + "\r" + CRASH, frame(1, 4) + "\r", "ANEW", frame(1, 5) + "\r", "\n" + CRASH),
+    ],
+    "a row without a word": [START + frame(1, 10) + "\n" + HEADER, "ROW", "x\n", "y\n"],
+}
+
+
+def news(folder: Clocked, life: Sequence[str], *, reopened: bool) -> list[str]:
+    """What each look at the ``life`` finds that has just happened, each found once."""
+    found: list[str] = []
+    for piece in life:
+        if piece == "ROW":
+            folder.csv(rows(1, loss=float("nan")))
+        else:
+            folder.write("" if piece == "ANEW" else piece, anew=piece == "ANEW")
+        view = folder.look()
+        findings = (*check_lifecycle(view, CheckLimits(), view.ts), *check_nonfinite(view, CheckLimits(), view.ts))
+        found += [one.fingerprint for one in findings if one.ts == folder.now]
+        folder.reader.stored()
+        if reopened:
+            folder.open()
+    return found
+
+
+@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+def test_a_bot_that_begins_again_at_every_look_finds_the_same_once(tmp_path: Path, life: Sequence[str]) -> None:
+    (tmp_path / "on").mkdir()
+    told = news(Clocked(tmp_path / "on"), life, reopened=False)
+    assert told
+    assert len(told) == len(set(told))
+    (tmp_path / "again").mkdir()
+    assert news(Clocked(tmp_path / "again"), life, reopened=True) == told
+
+
+def test_a_resume_whose_log_was_emptied_before_its_first_frame_has_no_row_of_before(tmp_path: Path) -> None:
+    folder = in_the_third_epoch(tmp_path)
+    folder.write(RESUME, anew=True)
+    folder.look()
+    folder.reader.stored()
+    folder.write("", anew=True)
+    for piece in ("", frame(3, 2) + "\r", frame(3, 10) + "\n" + HEADER):
+        folder.open()
+        folder.write(piece)
+        folder.look()
+        folder.reader.stored()
+    folder.open()
+    folder.csv(rows(3), append=True)
+    assert sorted(key for key, one in folder.look().epochs.items() if one.finished) == [(1, 1), (1, 2), (2, 3)]
+
+
+def test_a_phase_is_as_old_as_it_was_when_the_bot_starts_again(tmp_path: Path) -> None:
+    folder = in_the_third_epoch(tmp_path)
+    folder.now += 86_400
+    folder.write(RESUME, anew=True)
+    folder.look()
+    folder.reader.stored()
+    folder.write("", anew=True)
+    folder.open()
+    assert check_progress(folder.look(), CheckLimits(), folder.now) == ()
