@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +67,15 @@ class EpochRows:
             self._read_ns = written_ns
         return written_ns
 
-    def _holds_no_more(self, before: list[int] | None) -> bool:
-        """Than at that mark: half a row behind the same ones tells nothing."""
+    def _is_as_before(self, newest: int, epochs: Sequence[int], before: list[int] | None) -> bool:
+        """Whether the rows are those of the mark, whoever wrote them anew, began another one or touched the file since;
+        ``newest`` was not seen to come to the same by itself."""
         mark = self.mark()
         if mark is None or before is None:
             return False
-        return mark[0] == before[0] or (self._results.torn and mark[1] == before[1])
+        rows = self._results.rows
+        came_to_it = bool(rows) and self.trained.ended_with(newest, epochs[-1], rows[-1].named("train/"))
+        return mark[0] == before[0] or (mark[1] == before[1] and not came_to_it)
 
     def may_be_of(self, attempt: int, log: Path) -> bool:
         """Whether the file may hold a row of ``attempt``: it has finished an epoch, or its console lags behind."""
@@ -91,9 +94,9 @@ class EpochRows:
         if mtime_ns == self._mtime_ns and (not self._pending or self._placed_at == self.trained.changes):
             return NewRows()
         self._mtime_ns, self._placed_at = mtime_ns, self.trained.changes
-        older = self._holds_no_more(before)
         shift = origin.shift_of(self._results)
         epochs = [row.epoch + shift for row in self._results.rows]
+        older = self._is_as_before(newest, epochs, before)
         losses = [row.named("train/") for row in self._results.rows]
         ahead = mtime_ns >= _mtime_ns(log)
 

@@ -195,11 +195,16 @@ class Trained:
         trains = span is None or (span.began_with(epoch) and (span.running is None or span.running <= epoch))
         return trains and newest not in self._means.get(epoch, {})
 
+    def ended_with(self, attempt: int, epoch: int, row: Losses) -> bool:
+        """Whether the console showed that ``attempt`` ended ``epoch`` with the losses of ``row``."""
+        means = self._means.get(epoch, {})
+        return attempt in means and _agree(means[attempt], row)
+
     def _is_of_an_older(self, attempt: int, epoch: int, row: Losses, place: int, told: Told) -> bool:
         """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not.
         Two trainings of one seed have the same, as far as the log shows it."""
         means = self._means.get(epoch, {})
-        if attempt in means and _agree(means[attempt], row):
+        if self.ended_with(attempt, epoch, row):
             return False
         return any(
             number < attempt and _agree(shown, row) and told(place, number) is not False
