@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.reading.console.facts import TrainFrame
-from trainmaster.bot.reading.tail import Cursor
+from trainmaster.bot.reading.tail import Cursor, is_copy
 from trainmaster.trainer.contract import EventKind, Phase, read_json, replace_json
 
 BadEpochs = dict[tuple[int, int], dict[str, Any]]
@@ -203,12 +203,10 @@ class ReadBefore:
         return begins is not None and self._was_the_only_one and self._differs(*begins)
 
     def _differs(self, status: os.stat_result, head: bytes) -> bool:
-        crc = self._known.get("head_crc")
-        return (
-            status.st_ino != self._known.get("inode")
-            or self._count("offset", 0) > status.st_size
-            or (isinstance(crc, int) and zlib.crc32(head) != crc)
-        )
+        crc, offset = self._known.get("head_crc"), self._count("offset", 0)
+        if offset > status.st_size or (isinstance(crc, int) and zlib.crc32(head) != crc):
+            return True
+        return status.st_ino != self._known.get("inode") and not is_copy(len(head), offset, status)
 
     def _count(self, name: str, otherwise: int) -> int:
         value = self._known.get(name)

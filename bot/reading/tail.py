@@ -135,13 +135,18 @@ def _read(path: Path, cursor: Cursor | None, max_bytes: int, open_file: Open) ->
 def _judge(status: os.stat_result, head: bytes, cursor: Cursor | None) -> TailNote:
     if cursor is None:
         return TailNote.FIRST
+    same_head = zlib.crc32(head[: cursor.head_bytes]) == cursor.head_crc
     if (status.st_dev, status.st_ino) != (cursor.device, cursor.inode):
-        return TailNote.REPLACED
+        return TailNote.GREW if same_head and is_copy(cursor.head_bytes, cursor.offset, status) else TailNote.REPLACED
     if status.st_size < cursor.offset:
         return TailNote.TRUNCATED
-    if zlib.crc32(head[: cursor.head_bytes]) != cursor.head_crc:
-        return TailNote.REPLACED
-    return TailNote.GREW
+    return TailNote.GREW if same_head else TailNote.REPLACED
+
+
+def is_copy(head_bytes: int, offset: int, status: os.stat_result) -> bool:
+    """Whether another file with the same head is what was read up to ``offset``: an editor, ``sed -i`` or a move to
+    another disk write it anew. A shorter head may be that of every training of one command."""
+    return head_bytes == HEAD_BYTES and status.st_size >= offset
 
 
 def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int, open_file: Open) -> TailRead | None:

@@ -201,9 +201,10 @@ class RunView:
 
     @property
     def news_from_ts(self) -> float:
-        """What happened before, by the clock of whoever wrote it down, is history of the run, which nobody is told."""
+        """What happened before, by the clock of whoever wrote it down, is history of the run, which nobody is told. A
+        clock that was put back is before the first look; what happens by it is news all the same."""
         behind_s = max(0.0, self.trainer_behind_s or 0.0) if self.guarded else 0.0
-        return self.first_seen_ts - HISTORY_S - behind_s
+        return min(self.first_seen_ts, self.ts) - HISTORY_S - behind_s
 
     @property
     def attempt(self) -> int:

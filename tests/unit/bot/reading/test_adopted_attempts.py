@@ -279,6 +279,32 @@ def test_telling_more_of_a_run_begins_no_attempt(folder: Folder) -> None:
     assert (view.attempt, len(story(view))) == (1, 3)
 
 
+@pytest.mark.parametrize("reopened", [False, True], ids=["bot runs on", "bot was restarted"])
+def test_a_log_that_an_editor_wrote_anew_is_of_the_same_attempt(folder: Folder, reopened: bool) -> None:
+    folder.write("layers\n" * 3000)
+    first_training(folder)
+    for _ in range(2):
+        folder.look()
+    copied = folder.log.with_name("copied")
+    copied.write_bytes(folder.log.read_bytes())
+    copied.replace(folder.log)
+    if reopened:
+        folder.open()
+    folder.write(frame(3, 10) + "\n" + HEADER + frame(4, 2, "nan") + "\r")
+    view = folder.look()
+    assert (view.attempt, nan_keys(view)) == (1, ["attempt1/epoch1", "attempt1/epoch4"])
+
+
+def test_what_happens_after_the_clock_was_put_back_is_news(folder: Folder) -> None:
+    folder.write(START + frame(1, 4) + "\r")
+    folder.look()
+    folder.now -= 7200
+    folder.write(frame(1, 10) + "\n")
+    folder.csv(rows(1))
+    view = folder.look()
+    assert (view.epochs[1, 1].finished_ts or 0.0) >= view.news_from_ts
+
+
 @pytest.mark.parametrize(("began_s", "attempt"), [(-600, 1), (3600, 2)], ids=["there before", "begun since"])
 def test_a_process_that_is_told_at_last_is_of_the_attempt_that_it_began(
     folder: Folder, began_s: float, attempt: int
