@@ -49,7 +49,7 @@ from trainmaster.bot.reading.epoch_origin import EpochOrigin
 from trainmaster.bot.reading.epoch_rows import EpochRows, PlacedRow
 from trainmaster.bot.reading.own_clock import OwnClock
 from trainmaster.bot.reading.ownership import Ownership, login_of
-from trainmaster.bot.reading.read_before import BadEpochs, ReadBefore
+from trainmaster.bot.reading.read_before import BadEpochs, BeforeLog, ReadBefore
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
 from trainmaster.trainer.contract import EventKind, Heartbeat, Phase
@@ -95,7 +95,7 @@ class AdoptedReader:
         self._attempt = 0
         self._first_of_log: int | None = None
         """None from a truncation of the log on until what follows shows whose it is."""
-        self._before_log: tuple[int, TrainFrame | None] = (0, None)  # of that attempt, see ReadBefore.before_log
+        self._before_log: BeforeLog = (0, None, None)
         self._process_attempt = self._read_before.process_attempt(adoption.adopted_ts)
         self._from_epoch: int | None = None
         self._frame: TrainFrame | None = None
@@ -156,11 +156,11 @@ class AdoptedReader:
     def _go_on_from_before(self, now: float) -> list[Event]:
         self._first_of_log = self._read_before.first_number(self.adoption.log)
         number = self._attempt = self._first_of_log or self._read_before.last_number
-        self._rows.trained.has_done(self._read_before.done_up_to(number), number, self._read_before.first_of(number))
+        self._before_log = num, self._frame, first = self._read_before.before_log(self._first_of_log)
+        self._rows.trained.has_done(self._read_before.done_up_to(number), number, first)
         self._bad, self._in_history = self._read_before.bad_epochs(), True
         self._unannounced = self._read_before.is_unannounced and number == self._read_before.last_number
         bad = [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
-        self._before_log = num, self._frame = self._read_before.before_log(self._first_of_log)
         if self._first_of_log is None:
             self._phase, self._phase_since_ts = self._read_before.last_phase(now)
             self._rows.trained.has_drawn(number, self._frame)
@@ -171,8 +171,8 @@ class AdoptedReader:
     def _log_shows(self) -> None:
         """What the log begins with is of this attempt, unless that is known already."""
         if self._first_of_log is None:
-            self._first_of_log = self._attempt
-            self._before_log = self._happened.num_counted(self._attempt), self._frame
+            number = self._first_of_log = self._attempt
+            self._before_log = self._happened.num_counted(number), self._frame, self._rows.trained.first_of(number)
 
     def _note(self, now: float, *, tells: bool) -> None:
         cursor, frame = self._console.cursor, self._frame

@@ -16,6 +16,10 @@ from trainmaster.trainer.contract import EventKind, Phase, read_json, replace_js
 BadEpochs = dict[tuple[int, int], dict[str, Any]]
 """By attempt and epoch, the first bad batch that was seen there, as its event says it."""
 
+BeforeLog = tuple[int, TrainFrame | None, int | None]
+"""Of the attempt that a log begins with, as known before: how much of what happened in it was counted, its last frame
+without the losses, and the first epoch if its beginning was seen."""
+
 _WRITE_EVERY_S: Final = 10.0
 _MAX_BAD_KEPT: Final = 500
 """Epochs, the newest: where more are bad, all are."""
@@ -144,14 +148,14 @@ class ReadBefore:
             return None
         return self._count("first_number", 1)
 
-    def before_log(self, first_number: int | None) -> tuple[int, TrainFrame | None]:
-        """Of the attempt that the log begins with (see :meth:`first_number`): how much was counted of it before that,
-        and the last frame, without its losses."""
+    def before_log(self, first_number: int | None) -> BeforeLog:
+        """What was known of the attempt that the log begins with (see :meth:`first_number`)."""
         noted = self._known.get("before_log")
         if first_number is None:
-            return self._count("num", 0), _frame_of(self._known.get("frame"))
-        num, frame = noted if isinstance(noted, list) and len(noted) == 2 else (0, None)
-        return (num if type(num) is int and num > 0 else 0), _frame_of(frame)
+            noted = [self._known.get(name) for name in ("num", "frame", "first")]
+        num, frame, first = noted if isinstance(noted, list) and len(noted) == 3 else (0, None, None)
+        num = num if type(num) is int and num > 0 else 0
+        return num, _frame_of(frame), first if type(first) is int else None
 
     def has_come_back(self, log: Path) -> bool:
         """Whether the log of before, which was not there, can be read again. Another one by its name ends the wait."""
@@ -169,11 +173,6 @@ class ReadBefore:
     def last_number(self) -> int:
         """The number of the newest attempt that was seen."""
         return self._count("number", 1)
-
-    def first_of(self, number: int) -> int | None:
-        """The first epoch of that attempt, if it is the newest and its beginning was seen."""
-        first = self._known.get("first")
-        return first if type(first) is int and number == self.last_number else None
 
     def last_phase(self, now: float) -> tuple[Phase, float]:
         """What the newest attempt was at, and since when."""
@@ -227,7 +226,7 @@ class ReadBefore:
         bad: BadEpochs,
         *,
         tells: bool,
-        before_log: tuple[int, TrainFrame | None],
+        before_log: BeforeLog,
         **state: Any,
     ) -> None:
         """What the look that has just ended had read; the one before it is written down, unless one was lately.
@@ -235,7 +234,7 @@ class ReadBefore:
         if self._is_history:
             return  # a long log is caught up with over several looks
         read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
-        state |= read | {"frame": _noted(frame), "before_log": [before_log[0], _noted(before_log[1])]}
+        state |= read | {"frame": _noted(frame), "before_log": [before_log[0], _noted(before_log[1]), before_log[2]]}
         state["bad"] = [{"attempt": attempt, **data} for (attempt, _), data in sorted(bad.items())[-_MAX_BAD_KEPT:]]
         state["epochs"] += [one for one in self._noted_epochs if one not in state["epochs"]]  # a file may be unreadable
         state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows}

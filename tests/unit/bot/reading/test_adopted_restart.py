@@ -227,6 +227,20 @@ def test_a_resume_whose_log_was_emptied_before_its_first_frame_has_no_row_of_bef
     assert sorted(key for key, one in folder.look().epochs.items() if one.finished) == [(1, 1), (1, 2), (2, 3)]
 
 
+def test_what_a_rotated_log_begins_with_is_not_of_all_epochs_before_it(tmp_path: Path) -> None:
+    folder = in_the_third_epoch(tmp_path)
+    folder.write(RESUME)
+    for text, anew in (("", False), ("", True), (frame(3, 2) + "\n" + RESUME + frame(3, 3) + "\r", False)):
+        folder.write(text, anew=anew)
+        folder.look()
+        folder.reader.stored()
+        folder.open()
+    folder.write(frame(3, 10) + "\n" + HEADER)
+    folder.csv(rows(3), append=True)
+    told = sorted(key for key, one in folder.look().epochs.items() if one.finished)
+    assert told == [(1, 1), (1, 2), (3, 3)]
+
+
 def test_a_phase_is_as_old_as_it_was_when_the_bot_starts_again(tmp_path: Path) -> None:
     folder = in_the_third_epoch(tmp_path)
     folder.now += 86_400
