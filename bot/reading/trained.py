@@ -151,7 +151,12 @@ class Trained:
         while stop > 0:
             place = stop - 1
             if stop < len(epochs) and epochs[place] >= epochs[stop]:
-                if attempt == lowest and losses and _is_written_twice(losses[place], losses[stop]):
+                older = range(lowest, attempt)
+                if (
+                    losses
+                    and _is_written_twice(losses[place], losses[stop])
+                    and not any(self.ended_with(n, epochs[place], losses[place]) or told(place, n) for n in older)
+                ):
                     stop = place
                     continue
                 attempt -= 1  # the epochs began again behind this row

@@ -323,12 +323,21 @@ def test_rows_that_are_as_before_are_not_of_a_resume(folder: Clocked, written: s
     assert (view.attempt, view.epochs[2, 2].losses) == (2, {"box_loss": 0.7})
 
 
-def test_a_row_that_was_written_twice_hides_none_before_it(folder: Clocked) -> None:
-    before = story(folder.look())
-    folder.csv(rows(1, 2, 2))
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("reopened", [False, True], ids=["", "bot restarted"])
+def test_a_row_that_was_written_twice_hides_none_before_it(folder: Clocked, reopened: bool, resumed: bool) -> None:
+    if resumed:
+        folder.write(frame(3, 10) + "\n")
+        folder.watch()
+        folder.write(RESUME + frame(3, 10, "0.5") + "\n" + HEADER + frame(4, 2) + "\r", anew=True)
+        folder.csv(rows(3), append=True)
+        folder.watch()
+    folder.csv(rows(1, 2, 3, 3) if resumed else rows(1, 2, 2))
     folder.watch()
-    folder.open()
-    assert story(folder.look()) == before
+    if reopened:
+        folder.open()
+    told = sorted(key for key, one in folder.look().epochs.items() if one.finished)
+    assert told == [(1, 1), (1, 2), (2, 3)][: 2 + resumed]
 
 
 def test_a_file_that_somebody_only_added_columns_to_tells_nothing_anew(folder: Clocked) -> None:
