@@ -99,10 +99,10 @@ def _firing(firing: Sequence[Alert], context: Context, *, more: bool) -> Message
 def _alert(alert: Alert, context: Context) -> Item:
     posted = context.outbox.posted(alert.fingerprint)
     url = context.link(posted) if posted is not None else ""
-    has_it = f"{person(alert.acked_by)} has it" if alert.acked_by else "nobody has it"
+    has_it = f", {person(alert.acked_by)} has it" if alert.acked_by else ""
     mark = Mark.FAILED if alert.finding.severity is Severity.CRITICAL else Mark.WARNING
     where = f", {link(url, 'see it')}" if url else ""
-    return Item(mark=mark, text=alert.finding.title, detail=f"since {moment(alert.since_ts)}, {has_it}{where}")
+    return Item(mark=mark, text=alert.finding.title, detail=f"since {moment(alert.since_ts)}{has_it}{where}")
 
 
 def _runs(context: Context, firing: Sequence[Alert]) -> tuple[Message, ...]:

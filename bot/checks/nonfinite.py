@@ -163,7 +163,7 @@ def _fields(last: BadBatchFact) -> tuple[tuple[str, str], ...]:
     if last.grad_norm is not None:
         fields.append(("Gradient norm", number_text(last.grad_norm)))
     if last.lr is not None:
-        fields.append(("Learning rate", f"{last.lr:.2g}"))
+        fields.append(("Learning rate", number_text(last.lr)))
     if last.incident:
         fields.append(("Incident", last.incident))
     return tuple(fields)

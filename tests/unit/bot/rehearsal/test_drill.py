@@ -42,7 +42,7 @@ def test_help_says_what_it_does_and_what_it_leaves(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as caught:
         drill_verb.main(["--help"])
     assert caught.value.code == 0
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     assert all(words in text for words in ("nothing is left running", "--channel real", "Exit code")), text
 
 
