@@ -120,9 +120,16 @@ class _Nursery:
 
     def _accept(self) -> None:
         client, _ = self.listener.accept()
-        size, streams, _, _ = socket.recv_fds(client, 8, 3)
-        with client.makefile("rb") as stream:
-            argv, environment, folder = json.loads(stream.read(int.from_bytes(size, "big")))
+        streams: list[int] = []
+        try:
+            size, streams, _, _ = socket.recv_fds(client, 8, 3)
+            with client.makefile("rb") as stream:
+                argv, environment, folder = json.loads(stream.read(int.from_bytes(size, "big")))
+        except (OSError, ValueError):  # the program was killed before it had said what it stands for
+            for given in streams:
+                os.close(given)
+            client.close()
+            return
         child = os.fork()
         if child == 0:
             for descriptor, given in enumerate(streams):
@@ -131,7 +138,7 @@ class _Nursery:
             _be(self.program, argv[1:], environment, folder)
         for given in streams:
             os.close(given)
-        client.sendall(f"{child}\n".encode())
+        _tell(client, child)
         ended = os.pidfd_open(child)
         self.watched.register(ended, selectors.EVENT_READ, partial(self._ended, child, ended, client))
         self.watched.register(client, selectors.EVENT_READ, partial(self._killed, child, client))
@@ -147,8 +154,14 @@ class _Nursery:
         os.close(ended)
         if client.fileno() in self.watched.get_map():
             self.watched.unregister(client)
-            client.sendall(f"{code}\n".encode())
+            _tell(client, code)
         client.close()
+
+
+def _tell(client: socket.socket, number: int) -> None:
+    """The program learns ``number``, unless it was killed meanwhile."""
+    with suppress(OSError):
+        client.sendall(f"{number}\n".encode())
 
 
 def _be(program: str, words: list[str], environment: dict[str, str], folder: str) -> None:

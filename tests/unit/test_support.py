@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from tests.support.clocks import SetClock
-from tests.support.ready_python import ready_python
+from tests.support.ready_python import _tell, ready_python
 
 TESTS = Path(__file__).parents[1]
 THE_ATTACKED_OFFICE = "attack/office.py"
@@ -187,3 +188,18 @@ def test_a_python_that_is_ready_passes_signals_on_and_takes_what_it_stands_for_a
         while psutil.pid_exists(stands_for) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not psutil.pid_exists(stands_for)
+
+
+def test_a_ready_python_outlives_programs_that_are_killed_at_any_moment(tmp_path: Path) -> None:
+    with ready_python(tmp_path) as python:
+        (name,) = re.findall(r'connect\("\\0(trainmaster-\w+)"\)', python.read_text())
+        for said in (b"", (64).to_bytes(8, "big"), (2).to_bytes(8, "big") + b"[]"):
+            with socket.socket(socket.AF_UNIX) as killed:
+                killed.connect(f"\0{name}")
+                killed.sendall(said)
+        left, asked = socket.socketpair()
+        asked.close()
+        _tell(left, 0)  # what it stood for has ended at the same moment
+        left.close()
+        done = subprocess.run([python, "-c", "print(6 * 7)"], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "42\n"
