@@ -18,6 +18,8 @@ from trainmaster.bot.core.decisions.operation import OperationState
 from trainmaster.bot.operations.limits import GoingOnLimits
 from trainmaster.bot.storage.audit import AuditLog
 
+pytestmark = pytest.mark.usefixtures("small")
+
 GOING_ON = GoingOnLimits(auto_resume=AutoResume.AUTO, pause_s=0.002, settle_s=0.0, max_age_s=1e12)
 LIMITS = replace(FAST, going_on=GOING_ON)
 

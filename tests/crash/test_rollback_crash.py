@@ -12,6 +12,8 @@ import pytest
 from tests.crash.rollback_story import EPOCH_FILES, Points, count_points, die, ending, kill_trainer, live
 from trainmaster.bot.core.decisions.operation import OperationState
 
+pytestmark = pytest.mark.usefixtures("small")
+
 NUM_MOMENTS = int(os.environ.get("TRAINMASTER_CRASH_MOMENTS", "30"))
 """200 for a release; the suite has less time."""
 
