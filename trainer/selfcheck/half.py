@@ -45,16 +45,20 @@ def half_on_a_cpu() -> Iterator[None]:
     """Within, Ultralytics takes a CPU for a device that trains in float16, with a real scaler."""
     of_engine, of_guard, of_torch = vars(engine), vars(precision), vars(torch.amp)
     before = of_engine["autocast"], of_guard["stock_autocast"], of_torch["GradScaler"]
+    had_onednn = torch.backends.mkldnn.enabled
 
     def autocast(enabled: Any, device: str = "cpu") -> Any:
         return torch.autocast(device, dtype=torch.float16, enabled=bool(enabled))
 
     of_engine["autocast"] = of_guard["stock_autocast"] = autocast
     of_torch["GradScaler"] = lambda _, enabled=True: before[2]("cpu", enabled=enabled)
+    # PyTorch's own kernels: those of oneDNN take four times as long where the processor has no arithmetic for it.
+    torch.backends.mkldnn.enabled = False
     try:
         yield
     finally:
         of_engine["autocast"], of_guard["stock_autocast"], of_torch["GradScaler"] = before
+        torch.backends.mkldnn.enabled = had_onednn
 
 
 def _settings(folder: Path, device: str | None, **changes: Any) -> dict[str, Any]:
