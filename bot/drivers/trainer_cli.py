@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -163,7 +164,7 @@ class TrainerCli:
         tried = await asyncio.gather(*(self._picture(view, kind) for kind in kinds), return_exceptions=True)
         drawn = tuple(one for one in tried if isinstance(one, Drawn))
         faults = [one for one in tried if isinstance(one, BaseException)]
-        # Whatever is no fault of the drawing goes on as it is; a sheet that can't be drawn takes no curves along.
+        # Whatever is no fault of the drawing goes on as it is.
         for fault in faults:
             if not isinstance(fault, OperationError) or not drawn:
                 raise fault
@@ -243,7 +244,7 @@ class TrainerCli:
             raise OperationError(
                 NO_DRAWING if lacks else "trainer-command",
                 f"trainer {words[0]} ended with code {answer.code}: {answer.last_lines or 'it said nothing'}",
-                f"by hand: cd {cwd} && {' '.join(argv)}",
+                f"by hand: cd {shlex.quote(cwd)} && {shlex.join(argv)}",
             )
         return answer
 

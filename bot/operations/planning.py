@@ -83,7 +83,7 @@ def refuse_unless_ours(view: RunView, host: str | None) -> None:
         raise CommandError(
             "run-elsewhere",
             f"run {view.name} runs on host {elsewhere}, this bot on {host}.",
-            f"run the bot on {elsewhere}, or there: trainmaster resume {view.directory} from=EPOCH",
+            f"run the bot on {elsewhere}, or there: trainmaster resume {shlex.quote(str(view.directory))} from=EPOCH",
         )
 
 
@@ -174,12 +174,12 @@ def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
         return launch_of(view)
     except CommandError as error:
         process = view.record.process if view.record else None
-        trainer = f"trainmaster {{}} {view.directory}"
+        run = shlex.quote(str(view.directory))
         commands = [
             *([f"kill -TERM {pid}" for pid in process.pids] if process and view.state.active else []),
-            f"{trainer.format('archive')} after={epoch}",
-            f"{trainer.format('restore')} epoch={epoch}",
-            f"{trainer.format('resume')} level={level}",
+            f"trainmaster archive {run} after={epoch}",
+            f"trainmaster restore {run} epoch={epoch}",
+            f"trainmaster resume {run} level={level}",
         ]
         raise CommandError(
             error.slug,

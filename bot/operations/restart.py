@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping
 
 from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
@@ -104,7 +105,7 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
             raise OperationError(
                 _FAILED,
                 f"the trainer ended before it began to train: {end_text(fact)}.{log_tail(how.log)}",
-                f"by hand: cd {how.cwd} && {' '.join(argv)}",
+                f"by hand: cd {shlex.quote(str(how.cwd))} && {shlex.join(argv)}",
             )
         await context.breathe()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trainmaster.bot.core.decisions.operation import ARCHIVE, SETTINGS, Step
+from trainmaster.bot.core.decisions.operation import ARCHIVE, Step
 from trainmaster.bot.core.decisions.plan import RollbackPlan, Target, differences
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import RunView
@@ -21,7 +21,7 @@ from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
-from trainmaster.bot.operations.restart import again_word, launch, probe_restarted, restart
+from trainmaster.bot.operations.restart import again_word, launch, probe_restarted, restart, resume_argv
 from trainmaster.bot.operations.start_gate import CLOSED, pass_gate
 from trainmaster.bot.operations.stop.ending import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
@@ -226,25 +226,22 @@ SPECS: Mapping[Step, StepSpec] = {
 
 def instructions(context: OperationContext) -> str:
     """The exact commands that a person would type to finish what is under way."""
-    operation, plan = context.operation, context.operation.plan
-    if operation.launch is None:
+    operation, plan, launch = context.operation, context.operation.plan, context.operation.launch
+    if launch is None:
         return ""
-    launch = operation.launch
-    python = f"{launch.python} -m trainer"
-    lines = [f"cd {launch.cwd}", f"{python} catalog {operation.directory}"]
-    resume = f"{python} resume {operation.directory}"
+    trainer, run = (launch.python, *MODULE_ARGV), str(operation.directory)
     done = {step for step, _ in operation.done}
-    if plan is not None:
-        epoch = plan.target.epoch
-        if Step.ARCHIVE not in done:
-            lines.append(f"{python} archive {operation.directory} after={epoch}")
-        if Step.RESTORE not in done:
-            lines.append(f"{python} restore {operation.directory} epoch={epoch}")
-        resume += f" from={epoch} level={plan.level_after}"
-    resume += f" {settings}" if (settings := operation.note(SETTINGS)) else ""
-    resume = resume if launch.guarded else shlex.join(launch.argv)
-    lines.append(f"nohup {resume} >> {launch.log} 2>&1 &")
-    return "\n".join(lines)
+    commands = [(*trainer, "catalog", run)]
+    if plan is not None and Step.ARCHIVE not in done:
+        commands.append((*trainer, "archive", run, f"after={plan.target.epoch}"))
+    if plan is not None and Step.RESTORE not in done:
+        commands.append((*trainer, "restore", run, f"epoch={plan.target.epoch}"))
+    start = resume_argv(operation)
+    if launch.options is None:
+        last = f"nohup {shlex.join(start)} >> {shlex.quote(str(launch.log))} 2>&1 &"
+    else:
+        last = shlex.join((*trainer, "sbatch", *launch.options, "--", *start[len(trainer) :]))
+    return "\n".join((f"cd {shlex.quote(str(launch.cwd))}", *map(shlex.join, commands), last))
 
 
 def waited(context: OperationContext, spec: StepSpec) -> OperationError:

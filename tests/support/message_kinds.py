@@ -277,9 +277,10 @@ OLDER_FOUND = {
 PROBLEM = (
     "/data/runs/night has 0.2 GiB free, a rollback wants 1.4 GiB; process 19142 survives SIGKILL. "
     "Last lines: [Errno 28] No space left on device: '/data/runs/night/last.pt' | exit "
-    "Hint: see: ps -o pid,stat,wchan:30,cmd -p 19142; cd /data && /usr/bin/python -m trainer resume /data/runs/night"
+    "Hint: see: ps -o pid,stat,wchan:30,cmd -p 19142; cd /data && /usr/bin/python -P -m trainmaster.trainer resume "
+    "/data/runs/night"
 )
-COMMANDS_BY_HAND = "cd /data\n/usr/bin/python -m trainer resume /data/runs/night from=3"
+COMMANDS_BY_HAND = "cd /data\n/usr/bin/python -P -m trainmaster.trainer resume /data/runs/night from=3"
 
 
 def _of_changes(view: RunView) -> Iterator[Kind]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,13 +52,13 @@ def own_run(given: dict[str, Any]) -> RunLayout | None:
         if owner is Owner.UNREADABLE and given.get("exist_ok"):
             raise ArgumentsError(
                 f"whose run {directory} holds can't be told: its guard/run.json is torn",
-                f"trainmaster resume {directory} goes on with it; another name= begins a new one",
+                f"trainmaster resume {shlex.quote(str(directory))} goes on with it; another name= begins a new one",
             )
         if owner is Owner.ANOTHER and given.get("exist_ok"):
             run = (read_json(layout.run_json) or {}).get("run")
             raise ArgumentsError(
                 f"{directory} holds another run ({run}) than this one ({named or 'unnamed'})",
-                "give this run another name, or go on with that one: trainmaster resume " + str(directory),
+                f"give this run another name, or go on with that one: trainmaster resume {shlex.quote(str(directory))}",
             )
     return None
 

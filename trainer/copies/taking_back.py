@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,7 @@ def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | Non
     if own is None and owner.get("root") != str(root):
         raise NotOursError(
             f"{folder.shown} holds the copies of another run, which was in {owner.get('root') or '?'}; if it is this "
-            f"one, name them: resume {folder.shown} {INTO}={root}"
+            f"one, name them: trainmaster resume {shlex.quote(folder.shown)} {INTO}={shlex.quote(str(root))}"
         )
     return take_back(folder.url, into=root)
 
@@ -182,7 +183,9 @@ def _of_nobody(layout: RunLayout, folder: Folder) -> Path | None:
 def _nowhere(root: object, folder: Folder) -> ArgumentsError:
     fact = f"{Path(root).parent}, where" if isinstance(root, str) else "where"
     gone = "is not there" if isinstance(root, str) else f"is not known, since {OWNER_NAME} is lost"
-    return ArgumentsError(f"{fact} the run was, {gone}", f"resume {folder.shown} {INTO}=RUN_DIR")
+    return ArgumentsError(
+        f"{fact} the run was, {gone}", f"trainmaster resume {shlex.quote(folder.shown)} {INTO}=RUN_DIR"
+    )
 
 
 def _current(copies: list[Copied]) -> list[Copied]:

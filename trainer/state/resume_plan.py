@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -133,7 +134,9 @@ def _require_trainable(
     """
     data = str(overrides["data"])
     if faults := data_faults(data, str(state["task"])) + value_faults({"device": overrides.get("device")}):
-        raise ArgumentsError("\n".join(faults), f"trainmaster resume {layout.root} data=... device=...")
+        raise ArgumentsError(
+            "\n".join(faults), f"trainmaster resume {shlex.quote(str(layout.root))} data=... device=..."
+        )
     if faults := exact_faults(exact, overrides):
         raise ArgumentsError("\n".join(faults), "exact=false, time=none or deterministic=true")
     if bool(overrides.get("single_cls")) is not bool(state["args"].get("single_cls")):
@@ -300,7 +303,7 @@ def _offer(layout: RunLayout) -> str:
     entry = last_clean(layout)
     if entry is None:
         return "Hint: this run has no clean checkpoint; start it anew"
-    command = f"trainmaster resume {layout.root} from={entry.epoch}"
+    command = f"trainmaster resume {shlex.quote(str(layout.root))} from={entry.epoch}"
     return f"Hint: the last clean one is of epoch {entry.epoch}: {command}"
 
 

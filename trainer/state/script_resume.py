@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +70,7 @@ def _epoch_of(layout: RunLayout, path: Path) -> int | None:
     if epoch is None:
         raise ArgumentsError(
             f"resume={path} is stripped: Ultralytics has taken its epoch and its optimizer at the end of the run",
-            f"trainmaster catalog {layout.root}",
+            f"trainmaster catalog {shlex.quote(str(layout.root))}",
         )
     return epoch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -119,7 +120,7 @@ def require_same_data(
     if differences and exact:
         raise ArgumentsError(
             f"exact=true can't go on with other data: {'; '.join(differences)} (data={trainer.args.data})",
-            f"put the data back as it was, or trainmaster resume {layout.root} exact=false",
+            f"put the data back as it was, or trainmaster resume {shlex.quote(str(layout.root))} exact=false",
         )
     return difference
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -16,6 +20,9 @@ from trainmaster.bot.core.decisions.approval import ApprovalState
 from trainmaster.bot.core.decisions.operation import OperationState, Step
 from trainmaster.bot.core.decisions.order import Decide, ProposeRollback
 from trainmaster.bot.errors import CommandError, DriverError, OperationError
+from trainmaster.bot.operations.operation_context import OperationContext
+from trainmaster.bot.operations.steps import instructions
+from trainmaster.trainer.contract import MODULE_ARGV
 
 FAULT = OperationError("broken", "the disk answers with errors.")
 
@@ -337,3 +344,25 @@ async def test_checkpoint_replaced_while_the_trainer_was_stopping_is_noticed(wor
     await world.approve(approval)
     assert await state_of(world, approval) is OperationState.UNDONE
     assert "is another file than the one that was approved" in " ".join(world.outbox.last(f"operation/{approval}").body)
+
+
+@pytest.mark.parametrize("options", [None, ("--partition=gpu",)], ids=["process", "job"])
+async def test_commands_by_hand_take_any_folder_and_start_a_job_as_one(
+    world: PaperWorld, options: tuple[str, ...] | None
+) -> None:
+    world.driver.faults.lasting["launch"] = DriverError("launch-failed", "no such Python.")
+    approval = await world.ask()
+    await world.approve(approval)
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.launch is not None
+    launch = replace(operation.launch, cwd=Path("/data/o'night"), options=options)
+    operation = replace(operation, directory=Path("/data/my runs/a;b"), launch=launch)
+    lines = instructions(cast("OperationContext", SimpleNamespace(operation=operation))).splitlines()
+    words = [shlex.split(line.removeprefix("nohup ").partition(" >> ")[0]) for line in lines]
+    assert words[0] == ["cd", "/data/o'night"]
+    trainer = [operation.launch.python, *MODULE_ARGV]
+    assert all(one[: len(trainer)] == trainer for one in words[1:])
+    start = ["resume", "/data/my runs/a;b", *(["again=auto"] if options else []), "from=3", "level=strict"]
+    assert words[-1][len(trainer) :] == [*(["sbatch", "--partition=gpu", "--"] if options else []), *start]
+    assert lines[-1].startswith("nohup ") is (options is None)
