@@ -93,8 +93,8 @@ def _pretrained_faults(pretrained: Any) -> list[str]:
     if not isinstance(pretrained, str) or "://" in pretrained or Path(pretrained).name in GITHUB_ASSETS_NAMES:
         return []
     places = (Path(pretrained), Path(str(SETTINGS["weights_dir"])) / pretrained)
-    why = [_unreachable(place) for place in places]
-    return [] if "" in why else [f"pretrained={_short(pretrained)}: {why[0]}. Hint: the path of a checkpoint (.pt)"]
+    whys = [_why_missing(place) for place in places]
+    return [] if "" in whys else [f"pretrained={_short(pretrained)}: {whys[0]}. Hint: the path of a checkpoint (.pt)"]
 
 
 def _place_faults(given: Mapping[str, Any]) -> list[str]:
@@ -102,12 +102,12 @@ def _place_faults(given: Mapping[str, Any]) -> list[str]:
     project, name = str(given.get("project") or "runs"), str(given.get("name") or "train")
     path = Path(project) / name
     # Each name by itself, too: what is above it may be to come.
-    whys = [_unreachable(place) for place in (path, *(Path("/") / part for part in path.parts))]
+    whys = [_why_missing(place) for place in (path, *(Path("/") / part for part in path.parts))]
     why = next((one for one in whys if one not in {"", os.strerror(errno.ENOENT)}), "")
     return [f"project={_short(project)} name={_short(name)}: {why}"] if why else []
 
 
-def _unreachable(path: Path) -> str:
+def _why_missing(path: Path) -> str:
     """Why there is no such thing, in the system's words; empty where there is one."""
     try:
         path.stat()
