@@ -88,7 +88,8 @@ class App:
         # only names this class (a verb that then refuses) doesn't wait for them.
         from trainmaster.bot.service.metrics import MetricsPage  # noqa: PLC0415
         from trainmaster.bot.service.schedule import Schedule  # noqa: PLC0415
-        from trainmaster.bot.wiring import Wires, wire  # noqa: PLC0415
+        from trainmaster.bot.wiring.parts import wire  # noqa: PLC0415
+        from trainmaster.bot.wiring.wires import Wires  # noqa: PLC0415
 
         self.settings = settings
         self.clock = SystemClock()
@@ -104,12 +105,13 @@ class App:
                 read_ahead=read_ahead,
             ),
         )
-        self.database, self.outbox, self.connection = parts.database, parts.outbox, parts.connection
-        self.driver, self.supervisor, self.operations = parts.driver, parts.supervisor, parts.operations
-        self._parts = parts
+        telling, places = parts.telling, parts.places
+        self.database, self.outbox, self.connection = telling.database, telling.outbox, telling.connection
+        self.driver, self.supervisor, self.operations = places.driver, parts.supervisor, parts.operations
+        self._parts, self._lease, self._chores = parts, places.lease, parts.chores
         self._systemd = ServiceNotifier(os.environ)
         self._first_round = first_round
-        self._schedule = Schedule(self._parts.own_jobs.note)
+        self._schedule = Schedule(self._chores.own_jobs.note)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._started_ts = self.clock.now()
         self._tick_s: float | None = None
@@ -150,7 +152,7 @@ class App:
             self.connection.chat,
             channel=self.connection.channel,
             clock=self.clock,
-            silent=self._parts.lease.told_by_other,
+            silent=self._lease.told_by_other,
             shared=self._parts.shared.tells,
             limits=DeliveryLimits(),
         )
@@ -164,18 +166,18 @@ class App:
         )
         self._must_run("deliver", self._deliverer.run)
         self._must_run("leave to the other bot", spare.run)
-        self._must_run("draw pictures", self._parts.pictures.run)
+        self._must_run("draw pictures", self._chores.pictures.run)
         self.connection.keep_open_with(self._must_run)
         await self._until_slack_does(partial(self.connection.connect, self._parts.handler), _MAX_CONNECT_PAUSE_S)
         _LOG.info("watching %s, %s known", self.settings.runs_dir, counted(len(self.supervisor.all()), "run"))
         _LOG.info("%s", who_is_trusted(OwnerCheck(self.settings.owner_check)))
 
     def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        self._tasks.append(asyncio.create_task(for_ever(name, work, self._parts.own_jobs.note), name=name))
+        self._tasks.append(asyncio.create_task(for_ever(name, work, self._chores.own_jobs.note), name=name))
         return self._tasks[-1]
 
     async def _watch_files(self) -> None:
-        note = partial(self._parts.own_jobs.note, "watch files")
+        note = partial(self._chores.own_jobs.note, "watch files")
         await watch_runs(self._list_runs, self.supervisor.check_all, note=note)
 
     async def _until_slack_does(self, work: Callable[[], Awaitable[object]], max_pause_s: float) -> None:
@@ -192,11 +194,11 @@ class App:
                 pause_s = min(2 * pause_s, max_pause_s)
             except Exception as error:  # noqa: BLE001 - an answer that nobody thought of ends no watching
                 _LOG.exception("job-fault: %s; watching goes on, trying again in %g s", _REACH_SLACK, pause_s)
-                self._parts.own_jobs.note(_REACH_SLACK, f"{type(error).__name__}: {error}")
+                self._chores.own_jobs.note(_REACH_SLACK, f"{type(error).__name__}: {error}")
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, max_pause_s)
             else:
-                self._parts.own_jobs.note(_REACH_SLACK, None)
+                self._chores.own_jobs.note(_REACH_SLACK, None)
                 return
 
     async def _first(self, job: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -205,10 +207,10 @@ class App:
             await work()
         except Exception as error:  # noqa: BLE001 - the tick: logged, told after the third, and repeated
             _LOG.exception("job-fault: %s, at the start", job)
-            self._parts.own_jobs.note(job, f"{type(error).__name__}: {error}")
+            self._chores.own_jobs.note(job, f"{type(error).__name__}: {error}")
 
     async def _tell_return(self) -> None:
-        self._parts.notices.returned()
+        self._chores.notices.returned()
 
     def announce(self) -> None:
         """The outbox has something new."""
@@ -217,36 +219,36 @@ class App:
 
     async def _keep_lease(self) -> None:
         """Who acts on the runs is told by the look at itself; a lease that can't be read or written is a fault."""
-        acted = not self._parts.lease.why_not()
-        await asyncio.to_thread(self._parts.lease.keep)
-        self._parts.own_jobs.note(_HOLD_LEASE, None)
-        if acted != (not self._parts.lease.why_not()):
-            self._parts.own_jobs.look()
+        acted = not self._lease.why_not()
+        await asyncio.to_thread(self._lease.keep)
+        self._chores.own_jobs.note(_HOLD_LEASE, None)
+        if acted != (not self._lease.why_not()):
+            self._chores.own_jobs.look()
 
     async def _write_audit(self) -> None:
-        self._parts.audit.settle()
+        self._parts.desk.audit.settle()
 
     async def _check_runs(self) -> None:
         began_s = time.monotonic()
-        if self._parts.lease.away:
+        if self._lease.away:
             await self._keep_lease()  # RUNS_DIR may have come: whoever is first to see it acts
         await self.supervisor.tick()
         self._tick_s = time.monotonic() - began_s
         with contextlib.suppress(StoreError):  # the check of operations meets it, too
             await self.operations.go_on()
-        self._parts.own_jobs.note("find new runs", self.supervisor.find_fault)
+        self._chores.own_jobs.note("find new runs", self.supervisor.find_fault)
         for run, fault in self.supervisor.take_look_faults():
-            self._parts.own_jobs.note(f"look at {run}", fault)
+            self._chores.own_jobs.note(f"look at {run}", fault)
 
     async def _check_cluster(self) -> None:
-        self._parts.cluster.look(self.supervisor.all())
+        self._chores.cluster.look(self.supervisor.all())
 
     def _schedule_jobs(self) -> None:
         every_s = self.settings.part(WatchLimits).check_interval_s
         self._schedule.every(every_s, CHECK_RUNS, self._check_runs, timeout_s=_TICK_TIMEOUT_S)
         self._schedule.every(BEAT_S, "keep lease", self._keep_lease, timeout_s=GONE_S / 2)
         self._schedule.every(30.0, _WRITE_AUDIT, self._write_audit, timeout_s=30.0)
-        self._schedule.every(every_s, "check host", self._parts.host.look, timeout_s=60.0)
+        self._schedule.every(every_s, "check host", self._parts.places.host.look, timeout_s=60.0)
         if self.driver.cluster is not None:
             self._schedule.every(min(every_s, _CLUSTER_EVERY_S), "check cluster", self._check_cluster, timeout_s=30.0)
         self._schedule.every(
@@ -256,13 +258,13 @@ class App:
         self._schedule.every(_HOME_EVERY_S, "refresh Home", self.connection.refresh_homes, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
         self._schedule.every(
-            _PURGE_EVERY_S, "purge", self._parts.purge.run, timeout_s=_PURGE_EVERY_S / 2, first_s=_PURGE_FIRST_S
+            _PURGE_EVERY_S, "purge", self._chores.purge.run, timeout_s=_PURGE_EVERY_S / 2, first_s=_PURGE_FIRST_S
         )
         self._schedule.every(_PIN_EVERY_S, "pin cards", self._pin_cards, timeout_s=120.0)
         self._schedule.every(_LEARN_EVERY_S, "learn owners", self._learn_owners, timeout_s=120.0)
-        if self._parts.pager is not None:
-            self._schedule.every(_PAGE_EVERY_S, "page", self._parts.pager.tick, timeout_s=120.0)
-            self._schedule.every(_PURGE_EVERY_S, "forget pages", self._parts.pager.forget, timeout_s=60.0)
+        if self._chores.pager is not None:
+            self._schedule.every(_PAGE_EVERY_S, "page", self._chores.pager.tick, timeout_s=120.0)
+            self._schedule.every(_PURGE_EVERY_S, "forget pages", self._chores.pager.forget, timeout_s=60.0)
         if self._metrics is not None:
             self._schedule.every(min(every_s, 10.0), "collect metrics", self._metrics.refresh, timeout_s=30.0)
         if self.settings.watchdog_url:
@@ -275,22 +277,22 @@ class App:
     async def _pin_cards(self) -> None:
         if self.connection.identity is not None:
             with contextlib.suppress(StoreError):  # the look at itself tells it
-                await self._parts.pins.tick()
+                await self._chores.pins.tick()
 
     async def _learn_owners(self) -> None:
         if self.connection.identity is not None:
-            await self._parts.owners.learn(self.supervisor.all(), self.clock.now())
+            await self._parts.telling.owners.learn(self.supervisor.all(), self.clock.now())
 
     async def _look_at_itself(self) -> None:
-        self._parts.sink.tick()
-        self._parts.own_jobs.look()
+        self._parts.telling.sink.tick()
+        self._chores.own_jobs.look()
         with contextlib.suppress(StoreError):  # the sink has just told it
-            if await self._parts.undelivered.tick():
+            if await self._chores.undelivered.tick():
                 self.announce()
 
     async def _tell_notices(self) -> None:
         with contextlib.suppress(StoreError):  # the next look at itself tells it
-            if self._parts.notices.tick():
+            if self._chores.notices.tick():
                 self.announce()
 
     async def _tell_systemd(self) -> None:
@@ -324,10 +326,10 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._metrics is not None:
             await self._metrics.close()
-        if self._parts.pager is not None:
-            self._parts.pager.close()
+        if self._chores.pager is not None:
+            self._chores.pager.close()
         await self.connection.close()
-        self._parts.lease.release()
+        self._lease.release()
         self.database.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -353,7 +355,7 @@ class App:
         counts = Counts(self.database)
         alerts, delivery, decisions = None, None, None
         with contextlib.suppress(StoreError):  # the page says that the database can't be read
-            alerts, delivery, decisions = self._parts.pipeline.firing(), counts.delivery(), counts.decisions()
+            alerts, delivery, decisions = self._parts.telling.pipeline.firing(), counts.delivery(), counts.decisions()
         return families(
             Sight(
                 ts=self.clock.now(),

@@ -1,5 +1,5 @@
 """What several parts need of the world, as Protocols of five methods at most; one with a single consumer stands with
-it. Adapters are chosen in :mod:`trainmaster.bot.wiring`."""
+it. Adapters are chosen in ``bot/wiring/``."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ from trainmaster.bot.service.metrics import shown
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
 from trainmaster.bot.slack.connection import SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
-from trainmaster.bot.wiring_people import slack_access
+from trainmaster.bot.wiring.people import slack_access
 from trainmaster.terminal import columns, folded, then, working
 from trainmaster.trainer.contract import Phase, is_run_dir
 from trainmaster.visible import visible

@@ -22,7 +22,7 @@ from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.ports import RateLimited
 from trainmaster.bot.settings.model import Settings, load_settings
 from trainmaster.bot.slack.connection import SlackConnection
-from trainmaster.bot.wiring_people import slack_access
+from trainmaster.bot.wiring.people import slack_access
 
 _ENV_FILE: Final = Path(".env")
 _RESOLVE_AFTER_S: Final = 5.0

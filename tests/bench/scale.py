@@ -100,7 +100,7 @@ def main() -> int:
         "bot": {
             "import_ms": import_ms("trainmaster.bot"),
             "app_import_ms": import_ms("trainmaster.bot.app"),
-            "wiring_import_ms": import_ms("trainmaster.bot.wiring"),
+            "wiring_import_ms": import_ms("trainmaster.bot.wiring.parts"),
         }
     }
     limits["bot"] = {"import_ms": 300.0, "app_import_ms": 300.0}

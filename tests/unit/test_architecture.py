@@ -36,7 +36,7 @@ ADAPTERS = (
 WIRED = (
     *(*INSIDE, CHECKS, READING, *ADAPTERS, "trainmaster.bot.settings", "trainmaster.bot.service"),
     "trainmaster.bot.findings_sink",
-    *("trainmaster.bot.wiring", "trainmaster.bot.wiring_people", "trainmaster.bot.app"),
+    *("trainmaster.bot.wiring", "trainmaster.bot.app"),
 )
 RULES: dict[str, tuple[str, ...]] = {
     "trainer/contract.py": (),
@@ -80,8 +80,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "bot/findings_sink.py": (*CORE, "trainmaster.bot.alerting", "trainmaster.bot.storage"),
     "bot/app.py": WIRED,
-    "bot/wiring.py": WIRED,
-    "bot/wiring_people.py": WIRED,
+    "bot/wiring": WIRED,
     "bot/rehearsal": ("trainmaster.bot.rehearsal", "trainmaster.bot.workspace", *WIRED),
     "bot/cli": ("trainmaster.bot.cli", "trainmaster.bot.rehearsal", "trainmaster.bot.terminal", *WIRED),
     "bot/__main__.py": ("trainmaster.__main__",),

@@ -16,7 +16,7 @@ from trainmaster.bot.app import App
 from trainmaster.bot.core.decisions.order import Decide
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.storage.bot_state import BotState
-from trainmaster.bot.wiring import DATABASE
+from trainmaster.bot.wiring.telling import DATABASE
 
 
 async def _told_times(world: World, words: str) -> int:
