@@ -9,8 +9,9 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
-from trainmaster.commands.care import in_public, on_record, taken, word_key
+from trainmaster.commands.base import Command, Context, Fits, Invocation, Needs, pattern, thread_key
+from trainmaster.commands.care import in_public, on_record, take, word_key
+from trainmaster.commands.which_run import find_run
 
 _MAX_SHOWN = 10
 
@@ -23,18 +24,8 @@ async def ack(invocation: Invocation, context: Context) -> Reply:
         return await _ack_all(of_run, invocation, context)
     alert = of_run[0] if of_run else await meant_alert(invocation, context)
     user, now = invocation.request.user, context.clock.now()
-    with context.together():
-        acked = context.alerts.ack(acted_on(alert, invocation, context), user, now)
-        if acked is None:
-            raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
-        unrecorded = on_record(
-            context,
-            user,
-            "alert.acked",
-            acked.finding.run,
-            outcome=taken(acked, user),
-            alert=acked.finding.title,
-        )
+    meant = acted_on(alert, invocation, context)
+    acked, unrecorded = take(context, meant, user, now, called=f"“{alert.finding.title}”")
     by = person(acked.acked_by) if acked.acked_by else "nobody"
     message = Message(
         title=f"{acked.finding.title}: acknowledged by {by}", tone=Tone.GOOD, body=(unrecorded,) if unrecorded else ()

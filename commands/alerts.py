@@ -9,7 +9,9 @@ from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.bot.core.conversation.words import counted
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, pattern
+from trainmaster.commands.which_run import find_run
 
 _MAX_SHOWN = 20
 _MARKS = {Severity.CRITICAL: Mark.FAILED, Severity.WARNING: Mark.WARNING, Severity.INFO: Mark.UNKNOWN}
@@ -31,9 +33,8 @@ async def list_alerts(invocation: Invocation, context: Context) -> Reply:
         context_lines.append("answer “ack” or “silence 2h” in an alert's thread")
     if silences:
         context_lines.append(f"/train unsilence {silences[0].id}")
-    count = f"{len(firing)} alert{'s' if len(firing) != 1 else ''} firing{where}"
     message = Message(
-        title=count if firing else f"Nothing is firing{where}",
+        title=f"{counted(len(firing), 'alert')} firing{where}" if firing else f"Nothing is firing{where}",
         tone=_tone(firing),
         items=tuple(items),
         context=tuple(context_lines) or ("/train status",),

@@ -6,7 +6,9 @@ import contextlib
 
 from trainmaster.bot.core.alerts.alert import Alert
 from trainmaster.bot.core.conversation.known_by import without_ids
-from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.commands.base import Context
 
@@ -41,9 +43,53 @@ def refuse_told_elsewhere(context: Context, fingerprint: str, what: str) -> None
         )
 
 
-def taken(alert: Alert, user: str) -> str:
-    """What came of taking the alert, for the audit log: whoever was first has it."""
-    return "done" if alert.acked_by in {None, user} else f"taken before by {alert.acked_by}"
+def take(context: Context, fingerprint: str, user: str, now: float, *, called: str = "this alert") -> tuple[Alert, str]:
+    """The alert, which has an owner: whoever was first; and what :func:`on_record` says.
+
+    Raises:
+        CommandError: it no longer fires.
+    """
+    with context.together():
+        alert = context.alerts.ack(fingerprint, user, now)
+        if alert is None:
+            raise CommandError("alert-over", f"{called} no longer fires.", "/train alerts")
+        outcome = "done" if alert.acked_by in {None, user} else f"taken before by {alert.acked_by}"
+        title, run = alert.finding.title, alert.finding.run
+        return alert, on_record(context, user, "alert.acked", run, outcome=outcome, alert=title)
+
+
+def quieten(
+    context: Context, fingerprint: str, user: str, until_ts: float, now: float, *, called: str = "this alert"
+) -> tuple[Alert, str]:
+    """The alert, which makes no sound until then; and what :func:`on_record` says.
+
+    Raises:
+        CommandError: it no longer fires.
+    """
+    with context.together():
+        alert = context.alerts.silence(fingerprint, user, until_ts, now)
+        if alert is None:
+            raise CommandError("alert-over", f"{called} no longer fires.", "/train alerts")
+        title, run = alert.finding.title, alert.finding.run
+        return alert, on_record(context, user, "alert.silenced", run, what=title, until_ts=until_ts)
+
+
+def hear_again(context: Context, fingerprint: str, user: str, now: float) -> tuple[Alert, str] | None:
+    """The alert, which no silence covers any more; and what :func:`on_record` says. None when none did."""
+    with context.together():
+        alert = context.alerts.unsilence(fingerprint, user, now)
+        if alert is None:
+            return None
+        return alert, on_record(context, user, "alert.unsilenced", alert.finding.run, what=alert.finding.title)
+
+
+def quiet_message(what: str, user: str, until_ts: float, seconds: float, unrecorded: str) -> Message:
+    """That ``what`` makes no sound for ``seconds``, and who wanted that."""
+    return Message(
+        title=f"{what}: silent for {duration(seconds)}, until {moment(until_ts)}",
+        tone=Tone.NEUTRAL,
+        body=(f"Silenced by {person(user)}.", *([unrecorded] if unrecorded else [])),
+    )
 
 
 async def in_public(context: Context, channel: str, message: Message, key: str) -> None:

@@ -9,17 +9,8 @@ from typing import Final
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import ChangeRecipe
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import (
-    RUN_WORD,
-    Command,
-    Context,
-    Fits,
-    Invocation,
-    Needs,
-    find_run,
-    pattern,
-    place_of_card,
-)
+from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, pattern, place_of_card
+from trainmaster.commands.which_run import find_run
 
 _PAIR: Final = re.compile(r"([A-Za-z_]\w{0,30})\s*=\s*([^\s,;=]{1,40})")
 _PAIRS: Final = r"[A-Za-z_]\w{0,30}\s*=\s*[^\s,;=]{1,40}(?:[\s,;]+[A-Za-z_]\w{0,30}\s*=\s*[^\s,;=]{1,40}){0,9}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import ShowCheckpoints
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, pattern
+from trainmaster.commands.which_run import find_run
 
 
 async def checkpoints(invocation: Invocation, context: Context) -> Reply:

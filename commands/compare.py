@@ -11,7 +11,8 @@ from trainmaster.bot.core.conversation.words import losses_text, number_text
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import Command, Context, Invocation, find_run, label_of, pattern
+from trainmaster.commands.base import Command, Context, Invocation, pattern
+from trainmaster.commands.which_run import find_run, label_of
 
 _MAX_SETTINGS: Final = 12
 _SAME: Final = 0.005

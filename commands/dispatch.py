@@ -9,18 +9,9 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Request
 from trainmaster.bot.core.conversation.words import quoted
 from trainmaster.commands.age import refuse_old
-from trainmaster.commands.base import (
-    EXAMPLE_RUN,
-    Command,
-    Context,
-    Invocation,
-    Needs,
-    for_people,
-    run_acted_on,
-    typed_run,
-    without_run,
-)
+from trainmaster.commands.base import EXAMPLE_RUN, Command, Context, Invocation, Needs
 from trainmaster.commands.care import refuse_told_elsewhere
+from trainmaster.commands.which_run import for_people, run_acted_on, typed_run, without_run
 
 _MAX_ECHO = 80
 _MAX_LOOKED_AT = 300

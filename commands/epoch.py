@@ -13,7 +13,8 @@ from trainmaster.bot.core.run.epoch_report import epoch_fields, judge_epoch
 from trainmaster.bot.core.run.forecast import duration, forecast
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, about, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, pattern
+from trainmaster.commands.which_run import about, find_run
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 26

@@ -20,12 +20,8 @@ async def explain(invocation: Invocation, context: Context) -> Reply:
     key = thread_key(invocation.request, context)
     if invocation.request.thread_ts and key is None:
         raise CommandError("no-alert", "that message is none of mine.", "choose an alert of mine")
-    told = next((alert for alert in context.alerts.firing() if alert.fingerprint == key), None)
-    if told is None and key is not None and (alert := context.alerts.alert(key)) is not None:
-        told = alert
-    if told is None:
-        told = await meant_alert(invocation, context)
-    return Reply(message=_explained(told), private=True)
+    told = context.alerts.alert(key) if key is not None else None
+    return Reply(message=_explained(told or await meant_alert(invocation, context)), private=True)
 
 
 def _explained(alert: Alert) -> Message:

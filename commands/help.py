@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
-from trainmaster.commands.base import Command, Context, Fits, Invocation, for_people, pattern, run_in_mind
+from trainmaster.commands.base import Command, Context, Fits, Invocation, Needs, pattern
+from trainmaster.commands.which_run import for_people, run_in_mind
 
 
 def help_on(others: Sequence[Command]) -> Command:
@@ -35,7 +36,7 @@ def _situation(invocation: Invocation, context: Context) -> frozenset[Fits]:
 async def _listing(commands: Sequence[Command], invocation: Invocation, context: Context) -> Reply:
     """Those for people on call only to them."""
     on_call = invocation.request.user in await context.on_call.now()
-    allowed = [command for command in commands if on_call or not command.on_call_only]
+    allowed = [command for command in commands if on_call or command.needs is not Needs.ON_CALL]
     hidden = len(commands) - len(allowed)
     now = _situation(invocation, context)
     later = [command for command in allowed if command.fits not in now]

@@ -15,7 +15,8 @@ from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.run.forecast import forecast
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.bot.errors import ChatError
-from trainmaster.commands.base import Context, label_of
+from trainmaster.commands.base import Context
+from trainmaster.commands.which_run import label_of
 
 MAX_RUNS: Final = 60
 """Those at work first; a phone shows eight at once."""

@@ -11,7 +11,8 @@ from trainmaster.bot.core.conversation.picture import Sketch
 from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.run.offenders import REPEATS, Offender, num_of_drills, offenders_of
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, pattern
+from trainmaster.commands.which_run import find_run
 
 _MAX_SHOWN: Final = 15
 _MAX_BATCHES: Final = 4

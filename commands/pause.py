@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater
-from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, pattern, thread_key
 from trainmaster.commands.moments import AT, UNTIL, said_ts
+from trainmaster.commands.which_run import find_run
 
 
 async def pause(invocation: Invocation, context: Context) -> Reply:

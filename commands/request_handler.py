@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
-from trainmaster.bot.core.conversation.message import ActionId, Message, Reply, Tone
+from trainmaster.bot.core.conversation.message import ActionId, Message, Reply
 from trainmaster.bot.core.conversation.request import Press, Request
-from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.order import (
     ContinueRun,
     Decide,
@@ -17,11 +16,10 @@ from trainmaster.bot.core.decisions.order import (
     RollBackAfterEpoch,
 )
 from trainmaster.bot.core.decisions.start_word import StartWord, leader_of
-from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
 from trainmaster.commands.age import refuse_of_earlier_attempt, refuse_old
-from trainmaster.commands.care import on_record, refuse_told_elsewhere, taken
+from trainmaster.commands.care import hear_again, quiet_message, quieten, refuse_told_elsewhere, take
 from trainmaster.commands.home import home
 from trainmaster.commands.resume_all import resume_all
 
@@ -97,11 +95,13 @@ class RequestHandler:
             case ActionId.DETAILS:
                 return self._details(press)
             case ActionId.ACK:
-                return self._ack(press)
+                self._ack(press)
+                return None
+            case ActionId.UNSILENCE:
+                self._unsilence(press)
+                return None
             case ActionId.SILENCE:
                 return self._silence(press)
-            case ActionId.UNSILENCE:
-                return self._unsilence(press)
             case ActionId.RESUME_RUN:
                 return await self._resume(press)
             case ActionId.CONTINUE_RUN:
@@ -198,42 +198,18 @@ class RequestHandler:
         refuse_of_earlier_attempt(press.pressed_ts, view)
         return view.run
 
-    def _ack(self, press: Press) -> Reply | None:
-        now = self._context.clock.now()
-        with self._context.together():
-            acked = self._context.alerts.ack(press.value, press.user, now)
-            if acked is None:
-                raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
-            on_record(
-                self._context,
-                press.user,
-                "alert.acked",
-                acked.finding.run,
-                outcome=taken(acked, press.user),
-                alert=acked.finding.title,
-            )
-        return None  # the alert's own message now names who has it
+    def _ack(self, press: Press) -> None:
+        """The alert's own message now names who has it."""
+        take(self._context, press.value, press.user, self._context.clock.now())
 
-    def _unsilence(self, press: Press) -> Reply | None:
-        with self._context.together():
-            heard = self._context.alerts.unsilence(press.value, press.user, self._context.clock.now())
-            if heard is None:
-                raise CommandError("not-silenced", "this alert is not silenced.", "/train alerts")
-            on_record(self._context, press.user, "alert.unsilenced", heard.finding.run, what=heard.finding.title)
-        return None  # the alert's own message no longer says that it is
+    def _unsilence(self, press: Press) -> None:
+        """The alert's own message no longer says that it is silenced."""
+        if hear_again(self._context, press.value, press.user, self._context.clock.now()) is None:
+            raise CommandError("not-silenced", "this alert is not silenced.", "/train alerts")
 
-    def _silence(self, press: Press) -> Reply | None:
+    def _silence(self, press: Press) -> Reply:
+        """Told in the thread of the alert: a silence is everybody's business."""
         now = self._context.clock.now()
         until_ts = now + self._silence_s
-        with self._context.together():
-            alert = self._context.alerts.silence(press.value, press.user, until_ts, now)
-            if alert is None:
-                raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
-            what = alert.finding.title
-            unrecorded = on_record(
-                self._context, press.user, "alert.silenced", alert.finding.run, what=what, until_ts=until_ts
-            )
-        title = f"{what}: silent for {duration(self._silence_s)}, until {moment(until_ts)}"
-        body = (f"Silenced by {person(press.user)}.", *([unrecorded] if unrecorded else []))
-        # In the thread of the alert: a silence is everybody's business.
-        return Reply(message=Message(title=title, tone=Tone.NEUTRAL, body=body))
+        alert, unrecorded = quieten(self._context, press.value, press.user, until_ts, now)
+        return Reply(message=quiet_message(alert.finding.title, press.user, until_ts, self._silence_s, unrecorded))

@@ -9,7 +9,8 @@ from typing import Final
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.tokens import link
 from trainmaster.bot.core.decisions.order import ProposeRollback
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, place_of_card
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, pattern, place_of_card
+from trainmaster.commands.which_run import find_run
 
 _LINK_LOOKS: Final = 20
 _LINK_LOOK_S: Final = 0.1

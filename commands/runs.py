@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Reply, Table, Tone
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import Command, Context, Invocation, Needs, find_run, label_of, pattern
+from trainmaster.commands.base import Command, Context, Invocation, Needs, pattern
+from trainmaster.commands.which_run import find_run, label_of
 
 _MAX_SHOWN = 20
 
@@ -21,7 +23,7 @@ async def list_runs(invocation: Invocation, context: Context) -> Reply:
     left_out = len(every) - _MAX_SHOWN
     num_at_work = sum(view.state.active for view in every)
     message = Message(
-        title=f"{len(every):,} run{'s' if len(every) != 1 else ''}, {num_at_work:,} at work",
+        title=f"{counted(len(every), 'run')}, {num_at_work:,} at work",
         tone=Tone.NEUTRAL,
         items=tuple(_life(view, label_of(view, context)) for view in every[:_MAX_SHOWN]),
         table=Table(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
-from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.acknowledge import acted_on, meant_alert
 from trainmaster.commands.alerts import silence_text
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
-from trainmaster.commands.care import in_public, on_record, word_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, pattern, thread_key
+from trainmaster.commands.care import hear_again, in_public, on_record, quiet_message, quieten, word_key
 from trainmaster.commands.moments import CLOCK, SPAN, said_ts
+from trainmaster.commands.which_run import find_run
 
 _MAX_SILENCE_S = 7 * 86400.0
 """A silence that outlives a week is a forgotten one."""
@@ -35,26 +37,19 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
             f"{duration(seconds)} can't be a silence: more than 0 and at most 7d.",
             "/train silence 2h",
         )
-    view = await find_run(invocation, context) if invocation.words.get("run") else None
-    alert = await meant_alert(invocation, context) if view is None else None
-    with context.together():
-        if view is not None:
+    if invocation.words.get("run"):
+        view = await find_run(invocation, context)
+        what, subject = f"every alert of {view.name}, critical ones too", view.run
+        with context.together():
             context.alerts.silence_where(user, until_ts, now, run=view.run)
-            what, subject = f"every alert of {view.name}, critical ones too", view.run
-        else:
-            meant = "" if alert is None else acted_on(alert, invocation, context)
-            silenced = context.alerts.silence(meant, user, until_ts, now)
-            if silenced is None:
-                which = f"“{alert.finding.title}”" if alert is not None else "the alert"
-                raise CommandError("alert-over", f"{which} no longer fires.", "/train alerts")
-            what, subject = silenced.finding.title, silenced.finding.run
-        unrecorded = on_record(context, user, "alert.silenced", subject, what=what, until_ts=until_ts)
-    message = Message(
-        title=f"{what}: silent for {duration(seconds)}, until {moment(until_ts)}",
-        tone=Tone.NEUTRAL,
-        body=(f"Silenced by {person(user)}.", *([unrecorded] if unrecorded else [])),
-        context=("/train unsilence ends it earlier",),
-    )
+            unrecorded = on_record(context, user, "alert.silenced", subject, what=what, until_ts=until_ts)
+    else:
+        alert = await meant_alert(invocation, context)
+        meant, called = acted_on(alert, invocation, context), f"“{alert.finding.title}”"
+        silenced, unrecorded = quieten(context, meant, user, until_ts, now, called=called)
+        what, subject = silenced.finding.title, silenced.finding.run
+    message = quiet_message(what, user, until_ts, seconds, unrecorded)
+    message = replace(message, context=("/train unsilence ends it earlier",))
     await in_public(context, invocation.request.channel, message, word_key(None, f"silence/{subject}", now))
     return Reply(message=message)
 
@@ -69,23 +64,16 @@ async def unsilence(invocation: Invocation, context: Context) -> Reply:
     user, now = invocation.request.user, context.clock.now()
     number = invocation.integer("id")
     key = thread_key(invocation.request, context)
-    if number is None and key is not None:
-        with context.together():
-            heard = context.alerts.unsilence(key, user, now)
-            unrecorded = _on_record(context, user, heard.finding.title, heard.finding.run) if heard is not None else ""
-        if heard is not None:
-            return await _heard(invocation, context, heard.finding.title, heard.finding.run, unrecorded)
+    if number is None and key is not None and (heard := hear_again(context, key, user, now)) is not None:
+        alert, unrecorded = heard
+        return await _heard(invocation, context, alert.finding.title, alert.finding.run, unrecorded)
     ended = _meant(number, context.alerts.silences(now))
     what = silence_text(ended, context)
     with context.together():
         if not context.alerts.end_silence(ended.id, user, now):
             raise CommandError("not-silenced", f"silence {ended.id} has ended by itself.", "/train alerts")
-        unrecorded = _on_record(context, user, what, ended.run or "")
+        unrecorded = on_record(context, user, "alert.unsilenced", ended.run or "", what=what)
     return await _heard(invocation, context, what, ended.run or "", unrecorded)
-
-
-def _on_record(context: Context, user: str, what: str, subject: str) -> str:
-    return on_record(context, user, "alert.unsilenced", subject, what=what)
 
 
 def _meant(number: int | None, silences: Sequence[Silence]) -> Silence:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.conversation.words import listed, losses_text
+from trainmaster.bot.core.conversation.words import counted, listed, losses_text
 from trainmaster.bot.core.health.host import HostFact, host_text
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
 from trainmaster.bot.core.run.job import next_start_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView, planned_epochs
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, about, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, pattern
+from trainmaster.commands.which_run import about, find_run
 
 _LAYERS_WIDTH = 40
 """Columns of fixed width that a phone shows without scrolling."""
@@ -101,7 +102,7 @@ def job_fields(view: RunView) -> tuple[tuple[str, str], ...]:
     parts = (
         f"{job.address if job is not None else known.id}" + (f" in {partition}" if partition else ""),
         f"on {node}" if node else "on no node yet",
-        f"{restarts} restart{'s' if restarts != 1 else ''}",
+        counted(restarts, "restart"),
         f"limit {moment(limit_ts)}" if limit_ts else "",
         f"preempted {moment(job.preempt_ts)}" if job is not None and job.preempt_ts else "",
         job.cause.text if job is not None and job.cause is not None else "",

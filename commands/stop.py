@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import StopAfterEpoch, StopNow
-from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, pattern, thread_key
+from trainmaster.commands.which_run import find_run
 
 
 async def stop(invocation: Invocation, context: Context) -> Reply:
