@@ -70,7 +70,6 @@ class AfterEpoch:
             user=user,
             why=approval.id,
             channel=channel,
-            thread_of=None,
             ts=now,
         )
         detail = {"approval": approval.id, "attempt": view.attempt, "after_epoch": epoch}

@@ -14,7 +14,7 @@ from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import CommandError, StoreError
-from trainmaster.bot.operations import messages, question
+from trainmaster.bot.operations import question
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.new_operation import new_rollback
@@ -281,7 +281,7 @@ class Approvals:
             closed_ts=now if complete else None,
         )
         operation = new_rollback(approved, owner, now) if complete else None
-        if operation is not None and not self._open(operation):
+        if operation is not None and not self.books.begin(operation):
             return DecisionResult(outcome=DecisionOutcome.BUSY, approval=approval)
         self.books.audit.append(user, YES, approval.run, _detail(approval), now)
         self.books.approvals.vote(approval.id, Vote(user=user, ts=now))
@@ -292,15 +292,6 @@ class Approvals:
             return DecisionResult(outcome=DecisionOutcome.APPROVED, approval=approved, operation=operation)
         self._show(approved, on_call=sorted(on_call))
         return DecisionResult(outcome=DecisionOutcome.VOTE_COUNTED, approval=approved)
-
-    def _open(self, operation: Operation) -> bool:
-        """Whether it is open, with its message; not while another one is open on the run."""
-        if not self.books.operations.create(operation):
-            return False
-        self.books.outbox.put(
-            operation.card, messages.progress(operation), channel=operation.channel, thread_of=operation.thread_of
-        )
-        return True
 
     def _ttl_s(self, why: str) -> float:
         return max(self.limits.storm_ttl_s, self.limits.approval_ttl_s) if why else self.limits.approval_ttl_s

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainmaster.bot.core.decisions.operation import Operation
+from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.ports import ApprovalStore, AuditBook, IntentStore, OperationLog
 from trainmaster.bot.ports import Outbox, Transactions
 
@@ -18,3 +20,15 @@ class Books:
     outbox: Outbox
     audit: AuditBook
     transactions: Transactions
+
+    def begin(self, operation: Operation) -> bool:
+        """Whether it is open, with its message; not while another one is open on its run. Call it in a transaction."""
+        if not self.operations.create(operation):
+            return False
+        self.show(operation)
+        return True
+
+    def show(self, operation: Operation) -> None:
+        """The message of the operation reads as it now is."""
+        message = messages.progress(operation)
+        self.outbox.put(operation.card, message, channel=operation.channel, thread_of=operation.thread_of)

@@ -16,7 +16,7 @@ from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations import change_messages, messages, question
+from trainmaster.bot.operations import change_messages, question
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.change_limits import changes_of, overtaken
 from trainmaster.bot.operations.change_messages import ChangeEnd
@@ -214,9 +214,7 @@ class Changes:
             if not self.books.operations.create(operation):
                 return _answer(DecisionOutcome.BUSY, on_call)
             self._close(asked, ChangeEnd.APPROVED, f"Approved by {', '.join(map(person, asked.votes))}.")
-            self.books.outbox.put(
-                operation.card, messages.progress(operation), channel=asked.channel, thread_of=asked.thread_of
-            )
+            self.books.show(operation)
         self.runner.start(operation)
         return _answer(DecisionOutcome.APPROVED, on_call)
 
@@ -271,7 +269,6 @@ def _intent(asked: Proposal, now: float) -> Intent:
         run=asked.run,
         kind=IntentKind.CHANGE,
         attempt=asked.attempt,
-        epoch=None,
         user=asked.requester,
         why=asked.as_text(),
         channel=asked.channel,

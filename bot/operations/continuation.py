@@ -12,7 +12,6 @@ from trainmaster.bot.core.decisions.operation import BOT, OperationKind
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.deaths import Deaths, JudgedDeath
 from trainmaster.bot.operations.new_operation import new_operation
@@ -77,10 +76,9 @@ class Continuations:
         }
         operation = replace(operation, notes=tuple(notes.items()))
         with self.books.transactions.transaction():
-            if not self.books.operations.create(operation):
+            if not self.books.begin(operation):
                 return  # somebody was faster
             detail = {"attempt": view.attempt, "operation": operation.id, "cause": death.cause.value}
             self.books.audit.append(BOT, "resume.begin", view.run, detail, self.world.clock.now())
-            self.books.outbox.put(operation.card, messages.progress(operation))
         self.runner.start(operation)
         self.notify()

@@ -38,7 +38,6 @@ class ContinueDecision:
             user=user,
             why=why,
             channel=channel,
-            thread_of=None,
             ts=now,
         )
         detail = {"attempt": view.attempt, "epoch": epoch, "why": why}

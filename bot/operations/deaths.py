@@ -193,11 +193,7 @@ class Deaths:
                 run=view.run,
                 kind=IntentKind.SEEN_AT_WORK,
                 attempt=view.attempt,
-                epoch=None,
                 user=BOT,
-                why="",
-                channel=None,
-                thread_of=None,
                 ts=self.clock.now(),
             )
         )

@@ -264,8 +264,7 @@ class Engine:
             with books.transactions.transaction():
                 books.operations.record(operation, entry)
                 if entry.kind is not EntryKind.NOTED:
-                    message = messages.progress(operation)
-                    books.outbox.put(operation.card, message, channel=operation.channel, thread_of=operation.thread_of)
+                    books.show(operation)
         except StoreError as error:
             raise JournalError(error.slug, error.message, error.hint) from error
         self.notify()

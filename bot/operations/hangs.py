@@ -15,7 +15,6 @@ from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.continuation import Continuations
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
@@ -91,9 +90,8 @@ class Hangs:
         detail = {"attempt": view.attempt, "state": view.state.value, "why": why, "operation": operation.id}
         self.starts.books.audit.append(BOT, "stop.begin", view.run, detail, now)
         with self.starts.books.transactions.transaction():
-            if not self.starts.books.operations.create(operation):
+            if not self.starts.books.begin(operation):
                 return  # somebody was faster
-            self.starts.books.outbox.put(operation.card, messages.progress(operation))
         self.starts.runner.start(operation)
         self.starts.notify()
 

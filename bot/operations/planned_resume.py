@@ -29,7 +29,6 @@ def intent_to_resume(
         run=view.run,
         kind=IntentKind.RESUME_AT,
         attempt=view.attempt,
-        epoch=None,
         user=user,
         why=f"{due_ts:.0f}",
         channel=channel,

@@ -15,7 +15,6 @@ from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
@@ -81,9 +80,8 @@ class Resumes:
         with self.books.transactions.transaction():
             self.books.audit.append(order.user, "resume.begin", view.run, detail, self.world.clock.now())
             overtaken = self._overtake(view, order.user)
-            if not self.books.operations.create(operation):
+            if not self.books.begin(operation):
                 raise CommandError("busy", f"another operation is under way on {view.name}.", "/train status")
-            self.books.outbox.put(operation.card, messages.progress(operation), channel=order.channel)
             key = _key(view)
             if self.books.outbox.posted(key) is not None:
                 told = gate_message(view, against, title=f"{view.name} is started anyway" if against else "")

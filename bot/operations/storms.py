@@ -137,8 +137,6 @@ class Storms:
                 epoch=storm.epoch,
                 user=REQUESTER,
                 why=storm.key,
-                channel=None,
-                thread_of=None,
                 ts=self._clock.now(),
             )
         )

@@ -71,14 +71,10 @@ class Timers:
             then = intent_to_resume(view, order.user, until, now, channel=channel, thread_of=thread_of)
         reply = await stops.now(view, order.user, channel=channel, thread_of=thread_of, then=then)
         planned = self.books.intents.get(view.run, IntentKind.RESUME_AT) if then is not None else None
+        title, plan = f"{view.name}: a pause was asked for", "/train resume goes on."
         if until is not None and planned is not None:
-            title, plan = (
-                f"{view.name}: a pause until {moment(until)} was asked for",
-                f"Asked for by {person(order.user)}.",
-            )
-            plan = f"It will be resumed {moment(until)}. {plan}"
-        else:
-            title, plan = f"{view.name}: a pause was asked for", "/train resume goes on."
+            title = f"{view.name}: a pause until {moment(until)} was asked for"
+            plan = f"It will be resumed {moment(until)}. Asked for by {person(order.user)}."
         message = replace(reply.message, title=title, tone=Tone.NEUTRAL, body=(*reply.message.body, plan))
         return replace(reply, message=message, private=False)
 

@@ -99,12 +99,11 @@ class Circumstances:
     history: Sequence[Operation]
     hands_off: str = ""
     seen_at_work: bool = True
-    recent: bool = True
 
 
 def decide(view: RunView, death: Death, known: Circumstances) -> Decision:
     """What becomes of a run that died. The first rule that applies counts."""
-    if known.mode is AutoResume.OFF or view.watched_only or not known.recent or known.hands_off:
+    if known.mode is AutoResume.OFF or view.watched_only or known.hands_off:
         return Decision(going=Going.LEAVE, why=known.hands_off)
     if death.kind is DeathClass.PERSON or _was_decided(view, known.history, death):
         return Decision(going=Going.LEAVE)

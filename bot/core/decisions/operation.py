@@ -206,9 +206,9 @@ class Intent:
     run: str
     kind: IntentKind
     attempt: int
-    epoch: int | None
+    epoch: int | None = None
     user: str
-    why: str
-    channel: str | None
-    thread_of: str | None
+    why: str = ""
+    channel: str | None = None
+    thread_of: str | None = None
     ts: float

@@ -16,7 +16,6 @@ from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, StoreError
-from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.emergency import stop_without_journal
 from trainmaster.bot.operations.new_operation import new_operation
@@ -65,11 +64,10 @@ class Stops:
                     return self._halt(busy, user)
                 operation = self._stop(view, user, channel=channel, thread_of=thread_of)
                 unrecorded = self._note_begin(operation, view)
-                if not books.operations.create(operation):
+                if not books.begin(operation):
                     raise CommandError(
                         "busy", f"another operation on {view.name} began in this moment.", "/train stop now"
                     )
-                books.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
                 books.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
                 books.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
                 taken_back = books.intents.drop(view.run, IntentKind.RESUME_AT)
@@ -111,7 +109,6 @@ class Stops:
             attempt=view.attempt,
             epoch=epoch,
             user=user,
-            why="",
             channel=channel,
             thread_of=thread_of,
             ts=now,
@@ -152,13 +149,10 @@ class Stops:
             return
         operation = self._stop(view, intent.user, channel=intent.channel, thread_of=intent.thread_of)
         with self.books.transactions.transaction():
-            if not self.books.operations.create(operation):
+            if not self.books.begin(operation):
                 return
             self._note_begin(operation, view, after_epoch=intent.epoch)
             self.books.intents.drop(intent.run, intent.kind)
-            self.books.outbox.put(
-                operation.card, messages.progress(operation), channel=intent.channel, thread_of=intent.thread_of
-            )
         self.runner.start(operation)
 
     def _note_begin(self, operation: Operation, view: RunView, **more: object) -> str:
