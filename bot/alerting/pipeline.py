@@ -169,29 +169,13 @@ class AlertPipeline:
         thread: str | None,
     ) -> tuple[NotifyReason | InhibitReason | SilenceReason, AlertRecord]:
         alert = record.alert
-        why = notify_reason(
-            alert,
-            change,
-            record.told,
-            sent_ts=self._outbox.sent_ts(alert.told_with or alert.fingerprint) if record.told else None,
-            now=now,
-            limits=self._limits,
-            audience=self._audience,
-        )
+        why = self._reason(record, change, now)
         if why in {NotifyReason.ESCALATED, NotifyReason.REPEAT}:
             voice = self._groups.voice(record)
             if voice is None:
                 return NotifyReason.SPOKEN_FOR, record
             if voice != record:
-                again = notify_reason(
-                    alert,
-                    change,
-                    voice.told,
-                    sent_ts=self._outbox.sent_ts(alert.told_with or alert.fingerprint),
-                    now=now,
-                    limits=self._limits,
-                    audience=self._audience,
-                )
+                again = self._reason(voice, change, now)
                 if again is not why:
                     return again, record
                 record = voice
@@ -211,6 +195,13 @@ class AlertPipeline:
         if why.edits:
             self._announcer.edit(record, silences, now)
         return why, record
+
+    def _reason(self, record: AlertRecord, change: TrackReason | None, now: float) -> NotifyReason:
+        alert, told = record.alert, record.told
+        sent_ts = self._outbox.sent_ts(alert.told_with or alert.fingerprint) if told else None
+        return notify_reason(
+            alert, change, told, sent_ts=sent_ts, now=now, limits=self._limits, audience=self._audience
+        )
 
     def _muted(
         self, alert: Alert, records: Mapping[str, AlertRecord], silences: Sequence[Silence], now: float

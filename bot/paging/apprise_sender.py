@@ -68,10 +68,8 @@ class AppriseSender:
         import apprise  # noqa: PLC0415 - half a second, only for who pages
 
         service = self._patient(service_of(target, incident))
-        if (
-            "redirect=" not in target.url
-        ):  # a page is lost on the way: what follows it is a GET, often of a sign-in page
-            service.redirects = False
+        if "redirect=" not in target.url:
+            service.redirects = False  # what follows one is a GET, often of a sign-in page, and the page is lost
         notify_type = apprise.NotifyType.SUCCESS if kind is PageKind.RESOLVED else apprise.NotifyType.FAILURE
         app = apprise.Apprise()
         app.add(service)

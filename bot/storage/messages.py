@@ -39,7 +39,7 @@ _DUE = """
 
 
 _RELEASE = (
-    "UPDATE messages SET next_try_ts = 0 WHERE next_try_ts > 0 AND NOT refused AND desired_version > sent_version AND"
+    "UPDATE messages SET next_try_ts = 0 WHERE desired_version > sent_version AND"
     " COALESCE((SELECT root.channel FROM messages AS root WHERE root.key = messages.thread_key), channel, '') = ?"
 )
 
@@ -239,15 +239,13 @@ class MessageStore:
         """What failed in this lane is due now, except the messages ``but`` and what was refused."""
         kept = tuple(sql_text(key) for key in but)
         marks = ", ".join("?" * len(kept))
-        self._database.execute(f"{_RELEASE} AND key NOT IN ({marks})", (lane, *kept))
+        self._database.execute(
+            f"{_RELEASE} AND next_try_ts > 0 AND NOT refused AND key NOT IN ({marks})", (lane, *kept)
+        )
 
     def release_refused(self, lane: str) -> None:
         """What Slack refused to take in this lane is due now."""
-        self._database.execute(
-            "UPDATE messages SET next_try_ts = 0 WHERE refused AND desired_version > sent_version AND COALESCE((SELECT"
-            " root.channel FROM messages AS root WHERE root.key = messages.thread_key), channel, '') = ?",
-            (lane,),
-        )
+        self._database.execute(f"{_RELEASE} AND refused", (lane,))
 
     def mark_gone(self, key: str) -> None:
         """Somebody deleted it: it is to be posted anew."""
