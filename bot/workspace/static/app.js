@@ -4,11 +4,12 @@ import { Composer } from "./composer.js";
 import { Modal, toast } from "./dialogs.js";
 import { renderBlocks } from "./blocks.js";
 import { avatar, el } from "./dom.js";
+import { chosen } from "./elements.js";
 import { AWAY, act, follow } from "./link.js";
 import { MessageList } from "./messages.js";
 
 const at = (id) => document.getElementById(id);
-const state = { bot: {}, people: [], channels: [], commands: [], messages: new Map(), files: [], homes: new Map(), views: new Map(), connected: false };
+const state = { bot: {}, people: [], channels: [], commands: [], messages: new Map(), files: [], homes: new Map(), views: new Map(), connected: false, lost: false };
 const shown = { home: false, channel: null, acting: null, thread: null, read: new Map() };
 const SLACKBOT = { id: "USLACKBOT", name: "slackbot", real_name: "Slackbot" };
 
@@ -220,14 +221,13 @@ async function typed(words, threadTs) {
 async function press(message, block, item, choice, control, values) {
   control.classList.add("waiting");
   control.disabled = true;
-  const read = Object.fromEntries([...values].map(([actionId, reader]) => [actionId, reader()]));
   await send("click", {
     channel: message.channel,
     message_ts: message.ts,
     action_id: item.action_id,
     block_id: block.block_id,
     choice,
-    values: read,
+    values: chosen(values),
   });
   control.classList.remove("waiting");
   control.disabled = false;

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { renderBlocks } from "./blocks.js";
+import { chosen } from "./elements.js";
 import { plain, text } from "./mrkdwn.js";
 
 export class Modal {
@@ -22,9 +23,8 @@ export class Modal {
     if (this.shown?.id === view.id && this.shown.hash === view.hash) return;
     this.shown = view;
     const values = new Map();
-    const read = () => Object.fromEntries([...values].map(([actionId, reader]) => [actionId, reader()]));
     const press = (_block, item, choice) =>
-      this.send("act_in_view", { view_id: view.id, action_id: item.action_id, choice, values: read() });
+      this.send("act_in_view", { view_id: view.id, action_id: item.action_id, choice, values: chosen(values) });
     const cancel = () => this.send("close_view", { view_id: view.id });
     const body = renderBlocks(view.blocks, { ...this.context(), values, press });
     const close = el("button", { class: "action", type: "button", onclick: cancel }, view.close?.text ?? "Cancel");
@@ -43,7 +43,7 @@ export class Modal {
       submit.disabled = true;
       fault.textContent = "";
       for (const note of form.querySelectorAll(".input .fault")) note.textContent = "";
-      const answer = await this.send("submit", { view_id: view.id, values: read() }, { quiet: true });
+      const answer = await this.send("submit", { view_id: view.id, values: chosen(values) }, { quiet: true });
       submit.disabled = false;
       if (answer.ok) return;
       const faults = Object.entries(answer.errors ?? {});

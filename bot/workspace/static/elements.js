@@ -3,7 +3,7 @@
 
 import { el, safeLink } from "./dom.js";
 import { confirmed } from "./confirm.js";
-import { mrkdwn, plain, text } from "./mrkdwn.js";
+import { plain, text } from "./mrkdwn.js";
 
 export function element(block, item, context, { quiet = false } = {}) {
   const build = BUILDERS[item.type];
@@ -14,6 +14,11 @@ export function element(block, item, context, { quiet = false } = {}) {
     context.press(block, item, choice, control);
   };
   return build(item, tell, context);
+}
+
+// What is chosen now, by action id.
+export function chosen(values) {
+  return Object.fromEntries([...values].map(([actionId, reader]) => [actionId, reader()]));
 }
 
 function button(item, tell) {
@@ -76,8 +81,8 @@ function boxes(item, tell, context, kind) {
     group.append(el("label", {}, input, el("span", {}, ...text(option.text, context.names), described)));
   }
   const read = () => {
-    const chosen = inputs.filter((input) => input.checked).map((input) => input.value);
-    return kind === "radio" ? (chosen[0] ?? null) : chosen;
+    const checked = inputs.filter((input) => input.checked).map((input) => input.value);
+    return kind === "radio" ? (checked[0] ?? null) : checked;
   };
   context.values.set(item.action_id, read);
   group.addEventListener("change", () => tell(read(), group));

@@ -3,7 +3,7 @@
 import { renderBlocks } from "./blocks.js";
 import { avatar, el } from "./dom.js";
 import { emoji } from "./emoji.js";
-import { link, mrkdwn } from "./mrkdwn.js";
+import { daysAhead, link, mrkdwn } from "./mrkdwn.js";
 
 const GROUP_S = 300;
 
@@ -197,8 +197,7 @@ function sameDay(before, message) {
 }
 
 function dayName(when) {
-  const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(when).setHours(0, 0, 0, 0)) / 86400000);
-  if (days === 0) return "Today";
-  if (days === 1) return "Yesterday";
+  const word = { 0: "Today", "-1": "Yesterday" }[daysAhead(when)];
+  if (word) return word;
   return when.toLocaleDateString("en", { weekday: "long", month: "long", day: "numeric" });
 }

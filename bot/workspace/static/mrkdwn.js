@@ -13,16 +13,12 @@ const SPAN = [
 const ANGLE = /<([^<>]+)>/;
 const SHORTCODE = /:([a-z0-9_+-]+):/;
 
-export function unescape(text) {
+function unescape(text) {
   return text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 }
 
 export function plain(text) {
-  return [withEmoji(text)].flat();
-}
-
-function withEmoji(text) {
-  return unescape(text.replace(/:([a-z0-9_+-]+):/g, (whole, name) => emoji(name) ?? whole));
+  return [unescape(text.replace(new RegExp(SHORTCODE, "g"), (whole, name) => emoji(name) ?? whole))];
 }
 
 export function mrkdwn(text, names) {
@@ -137,15 +133,16 @@ function dateToken(token, when) {
   const style = DATE_STYLES[token.replace(/_pretty$/, "")];
   if (!style) return null;
   if (pretty) {
-    const days = Math.round((midnight(when) - midnight(new Date())) / 86400000);
-    const word = { 0: "today", 1: "tomorrow", "-1": "yesterday" }[days];
+    const word = { 0: "today", 1: "tomorrow", "-1": "yesterday" }[daysAhead(when)];
     if (word) return word;
   }
   return when.toLocaleDateString("en", style);
 }
 
-function midnight(when) {
-  return new Date(when.getFullYear(), when.getMonth(), when.getDate()).getTime();
+// How many days from today: 0 for any time of today, -1 for yesterday's.
+export function daysAhead(when) {
+  const midnight = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
+  return Math.round((midnight(when) - midnight(new Date())) / 86400000);
 }
 
 function ago(when) {
