@@ -20,7 +20,7 @@ from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.socket_mode import payloads
 from trainmaster.bot.workspace.socket_mode.events import EventSource
 from trainmaster.bot.workspace.socket_mode.sockets import EnvelopeAnswer, EnvelopeDelivery, SocketHub
-from trainmaster.bot.workspace.state.messages import Body
+from trainmaster.bot.workspace.state.messages import Body, PostedMessage
 from trainmaster.bot.workspace.state.passes import ResponseTarget, ResponseUrls, TriggerIds
 from trainmaster.bot.workspace.state.people import BOT_NAME, BOT_USER_ID, Channel, Person
 from trainmaster.bot.workspace.state.state import WorkspaceState
@@ -136,9 +136,7 @@ class Interactions:
         values: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The button of a message is pressed, or something is chosen in its menu."""
-        message = self._state.get(channel.channel_id, message_ts)
-        if message is None or message.visible_to not in {None, person.user_id}:
-            raise MethodRefusedError("message_not_found")
+        message = self._message(person, channel, message_ts)
         found_in, element = find_element(message, action_id=action_id, block_id=block_id, value=value)
         action = action_of(element, block_id=found_in, choice=choice, action_ts=self._state.new_ts())
         target = ResponseTarget(
@@ -147,8 +145,7 @@ class Interactions:
             message_ts=message.ts,
             thread_ts=message.thread_ts,
         )
-        outcome = await self._hub.send(
-            "interactive",
+        return await self._sent(
             payloads.block_actions(
                 person=person,
                 channel=channel,
@@ -158,10 +155,8 @@ class Interactions:
                 response_url=self._response_url_of(self._response_urls.issue(target)),
                 trigger_id=self._triggers.issue(person.user_id),
                 replies=self._state.replies(channel.channel_id, message.ts),
-            ),
-            accepts_response_payload=False,
+            )
         )
-        return _result(outcome)
 
     async def open_home(self, person: Person) -> dict[str, Any]:
         """The person opens the Home of the app, which hears of it by an event."""
@@ -170,12 +165,9 @@ class Interactions:
 
     async def shortcut(self, person: Person, channel: Channel, message_ts: str, callback_id: str) -> dict[str, Any]:
         """The shortcut in the menu of a message is chosen."""
-        message = self._state.get(channel.channel_id, message_ts)
-        if message is None or message.visible_to not in {None, person.user_id}:
-            raise MethodRefusedError("message_not_found")
+        message = self._message(person, channel, message_ts)
         target = ResponseTarget(channel_id=channel.channel_id, user_id=person.user_id)
-        outcome = await self._hub.send(
-            "interactive",
+        return await self._sent(
             payloads.message_shortcut(
                 person=person,
                 channel=channel,
@@ -183,10 +175,8 @@ class Interactions:
                 callback_id=callback_id,
                 response_url=self._response_url_of(self._response_urls.issue(target)),
                 trigger_id=self._triggers.issue(person.user_id),
-            ),
-            accepts_response_payload=False,
+            )
         )
-        return _result(outcome)
 
     async def act_in_view(
         self, person: Person, view_id: str, action_id: str, *, choice: Any, values: dict[str, Any]
@@ -195,18 +185,15 @@ class Interactions:
         view = self._view(person, view_id)
         for block_id, element in interactive_elements(view["blocks"]):
             if element["action_id"] == action_id:
-                outcome = await self._hub.send(
-                    "interactive",
+                return await self._sent(
                     payloads.view_actions(
                         person=person,
                         view=view,
                         action=action_of(element, block_id=block_id, choice=choice, action_ts=self._state.new_ts()),
                         values=state_values(view["blocks"], values),
                         trigger_id=self._triggers.issue(person.user_id),
-                    ),
-                    accepts_response_payload=False,
+                    )
                 )
-                return _result(outcome)
         raise MethodRefusedError("no_such_element")
 
     async def submit(self, person: Person, view_id: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -240,10 +227,18 @@ class Interactions:
         view = self._view(person, view_id)
         self._state.close_view(view_id)
         if view.get("notify_on_close"):
-            await self._hub.send(
-                "interactive", payloads.view_closed(person=person, view=view), accepts_response_payload=False
-            )
+            await self._sent(payloads.view_closed(person=person, view=view))
         return {"ok": True}
+
+    async def _sent(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """How the app took ``payload``, which it only acknowledges."""
+        return _result(await self._hub.send("interactive", payload, accepts_response_payload=False))
+
+    def _message(self, person: Person, channel: Channel, ts: str) -> PostedMessage:
+        message = self._state.get(channel.channel_id, ts)
+        if message is None or message.visible_to not in {None, person.user_id}:
+            raise MethodRefusedError("message_not_found")
+        return message
 
     def _view(self, person: Person, view_id: str) -> dict[str, Any]:
         user_id, view = self._state.views.get(view_id, ("", {}))
