@@ -7,15 +7,13 @@ Wires like :mod:`trainmaster.bot.app`, around it.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from pathlib import Path
 
 from trainmaster.bot.app import App
-from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.rehearsal.demo_story import Stage, StoryError, StoryStep, play
 from trainmaster.bot.rehearsal.local_workspace import open_workspace, workspace_settings
-from trainmaster.bot.rehearsal.small_training import data_set, only_one, stop_trainers, training
+from trainmaster.bot.rehearsal.small_training import data_set, new_session, stop_trainers, training
 from trainmaster.bot.workspace.page.client import PageClient
 from trainmaster.bot.workspace.page.gate import refuse_real_tokens
 
@@ -30,13 +28,7 @@ async def show(home: Path, port: int, *, stays: bool) -> int:
         CommandError: another demo uses ``home``, ``port`` is taken, or the data set can't be made.
     """
     refuse_real_tokens(os.environ)
-    with only_one(home, "demo"):
-        session = home / "session"
-        driver = LocalDriver(home / "launches")
-        await stop_trainers(driver, session / "runs")  # of a demo that was killed
-        shutil.rmtree(session, ignore_errors=True)
-        (session / "runs").mkdir(parents=True)
-        os.environ["YOLO_CONFIG_DIR"] = str(session)  # the user's own Ultralytics settings are left alone
+    async with new_session(home, "demo") as session:
         step = StoryStep(time.monotonic())
         step.heading("Trainmaster demo: a real training, the real Slack library, a workspace on this machine")
         data = await data_set(home, step)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,12 +14,11 @@ from pathlib import Path
 from trainmaster.bot.app import App
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.decisions.approval import Approval
-from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.rehearsal.demo_story import BEN, CHANNEL, StoryStep
 from trainmaster.bot.rehearsal.drill_story import Click, DrillOver, Rehearsal, closing, opening, play
 from trainmaster.bot.rehearsal.local_workspace import open_workspace, workspace_settings
-from trainmaster.bot.rehearsal.small_training import data_set, only_one, repeated, stop_trainers, training
+from trainmaster.bot.rehearsal.small_training import data_set, new_session, repeated, stop_trainers, training
 from trainmaster.bot.settings.model import Settings, load_settings
 from trainmaster.bot.workspace.page.client import PageClient
 from trainmaster.bot.workspace.page.gate import refuse_real_tokens
@@ -52,21 +50,17 @@ async def rehearse(options: DrillOptions) -> int:
         CommandError: a bot runs with these tokens, or another drill in this folder.
     """
     step = StoryStep(time.monotonic())
-    with only_one(options.home, "drill"):
-        session = options.home / "session"
-        driver = LocalDriver(options.home / "launches")
-        await stop_trainers(driver, session / "runs")  # of a drill that was killed
-        shutil.rmtree(session, ignore_errors=True)
-        (session / "runs").mkdir(parents=True)
-        os.environ["YOLO_CONFIG_DIR"] = str(session)  # the user's own Ultralytics settings are left alone
-        async with _place(options, session) as (settings, page_url, click):
-            step.heading("Trainmaster drill: a bad night, rehearsed on a small training of its own")
-            data = await data_set(options.home, step)
-            if click is None:
-                data = repeated(data, _REPEATS)
-                step.note("First an epoch of the small training must end, for a checkpoint to go back to: some minutes")
-            step.note(f"Act here: {page_url}" if page_url else f"Act in Slack: channel {settings.alert_channel}")
-            return await _play_through(options, settings, data, click, step)
+    async with (
+        new_session(options.home, "drill") as session,
+        _place(options, session) as (settings, page_url, click),
+    ):
+        step.heading("Trainmaster drill: a bad night, rehearsed on a small training of its own")
+        data = await data_set(options.home, step)
+        if click is None:
+            data = repeated(data, _REPEATS)
+            step.note("First an epoch of the small training must end, for a checkpoint to go back to: some minutes")
+        step.note(f"Act here: {page_url}" if page_url else f"Act in Slack: channel {settings.alert_channel}")
+        return await _play_through(options, settings, data, click, step)
 
 
 async def _play_through(

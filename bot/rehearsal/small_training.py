@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -63,7 +64,7 @@ async def _gone(driver: LocalDriver, process: ProcessIdentity, timeout_s: float)
 
 
 @contextlib.contextmanager
-def only_one(home: Path, what: str) -> Iterator[None]:
+def _only_one(home: Path, what: str) -> Iterator[None]:
     """No other ``what`` uses ``home`` while this lasts.
 
     Raises:
@@ -83,6 +84,23 @@ def only_one(home: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def new_session(home: Path, what: str) -> AsyncIterator[Path]:
+    """An empty folder below ``home`` for runs and state, which no other ``what`` uses; no trainer of an earlier one is
+    left.
+
+    Raises:
+        CommandError: another ``what`` uses ``home``.
+    """
+    with _only_one(home, what):
+        session = home / "session"
+        await stop_trainers(LocalDriver(home / "launches"), session / "runs")  # of one that was killed
+        shutil.rmtree(session, ignore_errors=True)
+        (session / "runs").mkdir(parents=True)
+        os.environ["YOLO_CONFIG_DIR"] = str(session)  # the user's own Ultralytics settings are left alone
+        yield session
 
 
 async def data_set(home: Path, step: Narrator) -> Path:
