@@ -107,7 +107,7 @@ def finish_archiving(layout: RunLayout) -> list[ArchiveRecord]:
     return begun
 
 
-def unarchive(layout: RunLayout, folder: str | Path, *, owns_lock: bool = False) -> ArchiveRecord:
+def unarchive(layout: RunLayout, folder: str | Path) -> ArchiveRecord:
     """The run is as it was before ``folder`` (a name under the run's archive) was made.
 
     Raises:
@@ -124,7 +124,7 @@ def unarchive(layout: RunLayout, folder: str | Path, *, owns_lock: bool = False)
         raise NoSuchRunError(f"{layout.name} has no archive {place.name!r}", f"its archives: {known}")
     if record.state is ArchiveState.RETURNED:
         return record
-    with alone(layout, owns_lock=owns_lock):
+    with alone(layout):
         _require_returnable(layout, record)
         record = replace(record, state=ArchiveState.RETURNING)
         write_manifest(record)
@@ -339,7 +339,7 @@ def _new_folder(layout: RunLayout, epoch: int) -> Path:
 
 
 @contextmanager
-def alone(layout: RunLayout, *, owns_lock: bool) -> Iterator[None]:
+def alone(layout: RunLayout, *, owns_lock: bool = False) -> Iterator[None]:
     """No trainer and no other archiver is at work on the run while this lasts."""
     if owns_lock or not layout.guard.is_dir():
         yield

@@ -29,7 +29,7 @@ class Restored:
     archive: ArchiveRecord
 
 
-def restore(layout: RunLayout, epoch: int, *, owns_lock: bool = False) -> Restored:
+def restore(layout: RunLayout, epoch: int) -> Restored:
     """``last.pt`` is the checkpoint of ``epoch``, ``best.pt`` the best of what is left, ``results.csv`` ends there.
 
     What came after is archived first, so nothing is overwritten that does not lie elsewhere too. Asked again, it
@@ -40,7 +40,7 @@ def restore(layout: RunLayout, epoch: int, *, owns_lock: bool = False) -> Restor
         CheckpointError: a trainer is at work, or there is no space.
         OSError, DigestError: a copy failed; asking again goes on.
     """
-    with alone(layout, owns_lock=owns_lock):
+    with alone(layout):
         source, judgement = _trusted(layout, epoch)
         require_space(layout.root, 2 * judgement.bytes)  # before anything moves; archiving takes no more than its own
         archived = archive_after(layout, epoch, owns_lock=True)
