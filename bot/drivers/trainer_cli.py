@@ -19,6 +19,7 @@ from typing import Any, Final
 from trainmaster.bot.core.conversation.picture import NO_DRAWING, Drawn, Sketch
 from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.core.run.facts import CheckpointFact, CopiesFact
+from trainmaster.bot.core.run.ownership import TO_ACT
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.errors import OperationError
@@ -200,11 +201,10 @@ class TrainerCli:
             another code than one of ``accept``.
         """
         if view.watched_only:
-            owner = "run the bot as the user that trains; OWNER_CHECK=group trusts a project group"
             raise OperationError(
                 "watched-only",
                 f"run {view.name} is watched only: {view.watched_only}. Its Python is not started.",
-                "say it to the Trainmaster that acts on them" if view.spare else owner,
+                "say it to the Trainmaster that acts on them" if view.spare else TO_ACT,
             )
         python, folder = _python_and_folder(view)
         cwd = cwd or folder

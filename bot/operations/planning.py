@@ -21,6 +21,7 @@ from trainmaster.bot.core.decisions.plan import (
 from trainmaster.bot.core.run.facts import CheckpointFact, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.forecast import Forecast, batch_s, forecast
 from trainmaster.bot.core.run.job import JobFact
+from trainmaster.bot.core.run.ownership import TO_ACT
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -94,13 +95,12 @@ def refuse_watched_only(view: RunView) -> None:
         CommandError: it may not; says why.
     """
     if view.watched_only:
-        owner = "run the bot as the user that trains; OWNER_CHECK=group trusts a project group"
         raise CommandError(
             "watched-only",
             f"run {view.name} is watched only: {view.watched_only}. Nothing was done to it.",
             "say it to the Trainmaster that acts on them, or end that one: this one takes over"
             if view.spare
-            else owner,
+            else TO_ACT,
         )
 
 

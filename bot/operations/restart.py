@@ -51,6 +51,12 @@ def again_word(launch: Launch | None) -> tuple[str, ...]:
     return ("again=auto",) if launch is not None and launch.options is not None else ()
 
 
+def by_hand(how: Launch, argv: tuple[str, ...]) -> str:
+    """The start ``argv`` as a person types it in the folder of the run; of a job, what submits it again."""
+    trainer = (how.python, *MODULE_ARGV)
+    return shlex.join(argv if how.options is None else (*trainer, "sbatch", *how.options, "--", *argv[len(trainer) :]))
+
+
 def died_again(operation: Operation, error: TrainmasterError) -> bool:
     """Whether the start ended as the attempt before it did, or in another way that has its own alert; what ended it is
     judged as any death is. Not so where it left no attempt and was no accident: nobody else would tell of that."""
@@ -105,7 +111,7 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
             raise OperationError(
                 _FAILED,
                 f"the trainer ended before it began to train: {end_text(fact)}.{log_tail(how.log)}",
-                f"by hand: cd {shlex.quote(str(how.cwd))} && {shlex.join(argv)}",
+                f"by hand: cd {shlex.quote(str(how.cwd))} && {by_hand(how, argv)}",
             )
         await context.breathe()
 

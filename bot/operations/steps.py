@@ -21,7 +21,7 @@ from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
-from trainmaster.bot.operations.restart import again_word, launch, probe_restarted, restart, resume_argv
+from trainmaster.bot.operations.restart import again_word, by_hand, launch, probe_restarted, restart, resume_argv
 from trainmaster.bot.operations.start_gate import CLOSED, pass_gate
 from trainmaster.bot.operations.stop.ending import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
@@ -231,17 +231,15 @@ def instructions(context: OperationContext) -> str:
         return ""
     trainer, run = (launch.python, *MODULE_ARGV), str(operation.directory)
     done = {step for step, _ in operation.done}
-    commands = [(*trainer, "catalog", run)]
+    commands: list[tuple[str, ...]] = [(*trainer, "catalog", run)]
     if plan is not None and Step.ARCHIVE not in done:
         commands.append((*trainer, "archive", run, f"after={plan.target.epoch}"))
     if plan is not None and Step.RESTORE not in done:
         commands.append((*trainer, "restore", run, f"epoch={plan.target.epoch}"))
-    start = resume_argv(operation)
+    start = by_hand(launch, resume_argv(operation))
     if launch.options is None:
-        last = f"nohup {shlex.join(start)} >> {shlex.quote(str(launch.log))} 2>&1 &"
-    else:
-        last = shlex.join((*trainer, "sbatch", *launch.options, "--", *start[len(trainer) :]))
-    return "\n".join((f"cd {shlex.quote(str(launch.cwd))}", *map(shlex.join, commands), last))
+        start = f"nohup {start} >> {shlex.quote(str(launch.log))} 2>&1 &"
+    return "\n".join((f"cd {shlex.quote(str(launch.cwd))}", *map(shlex.join, commands), start))
 
 
 def waited(context: OperationContext, spec: StepSpec) -> OperationError:

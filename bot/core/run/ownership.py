@@ -16,6 +16,10 @@ STICKY: Final = 0o1000
 """In such a folder (/tmp) everybody may make entries, and only their owner may take one away."""
 
 
+TO_ACT: Final = "run the bot as the user that trains; OWNER_CHECK=group trusts a project group"
+"""What to do about a run that is watched only for its owner."""
+
+
 class OwnerCheck(StrEnum):
     """``OWNER_CHECK``: who else may write to a run that the bot acts on."""
 
