@@ -25,6 +25,7 @@ from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.core.conversation.tokens import plain
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.health.address import is_loopback
 from trainmaster.bot.core.health.host import gpu_text
 from trainmaster.bot.core.run.ownership import OwnerCheck
@@ -97,9 +98,10 @@ async def examine(
     items += _metrics(settings.metrics_address)
     items += await _pages(settings.page_urls)
     items += await _host(settings, now())
-    items += await _cluster(settings)
+    views = _views(settings)
+    items += await _cluster(settings, views)
     if trainers is not None and settings.runs_dir.is_dir():
-        items += await examine_engines(trainers, settings.runs_dir, _views(settings))
+        items += await examine_engines(trainers, settings.runs_dir, views)
     if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
         return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: a token or the channel is not set"))
     return (*items, *await _slack(settings, now))
@@ -124,24 +126,24 @@ def _reach(settings: Settings, env_file: Path | None) -> list[Item]:
     """Who else may read the secrets or write where the bot believes what stands; and on which runs it acts."""
     items = [Item(mark=Mark.DONE, text="Owners", detail=who_is_trusted(OwnerCheck(settings.owner_check)))]
     shared = settings.owner_check == "group"
-    places = (
-        (".env", env_file, 0o077, "holds tokens: chmod 600"),
+    places = [
         ("STATE_DIR", settings.state_dir, 0o077, "chmod 700; the bot does so at its start where it may"),
         ("RUNS_DIR", settings.runs_dir, 0o002 if shared else 0o022, "chmod go-w, or OWNER_CHECK=group"),
-    )
+    ]
+    if env_file is not None:
+        places.insert(0, (".env", env_file, 0o077, "holds tokens: chmod 600"))
     for name, path, mask, hint in places:
         try:
-            status = path.stat() if path is not None else None
+            status = path.stat()
         except OSError:
             continue
-        if status is not None and status.st_mode & mask and not (name == "RUNS_DIR" and status.st_mode & 0o1000):
+        if status.st_mode & mask and not (name == "RUNS_DIR" and status.st_mode & 0o1000):
             what = "write to" if name == "RUNS_DIR" else "read or write"
             detail = f"others may {what} {path} (mode {status.st_mode & 0o7777:o}): {hint}"
             items.append(Item(mark=Mark.WARNING, text=f"{name} is open", detail=detail))
-        if path is not None and status is not None and (detail := _of_somebody_else(path, status)):
+        if detail := _of_somebody_else(path, status):
             items.append(Item(mark=Mark.WARNING, text=f"{name} is somebody else's", detail=detail))
-        if status is not None and path is not None:
-            items += _replaceable(name, path.absolute().parent)
+        items += _replaceable(name, path.absolute().parent)
     return items
 
 
@@ -219,23 +221,13 @@ async def _host(settings: Settings, now: float) -> list[Item]:
     return [*items, *map(_host_item, check_host(fact, settings.part(HostLimits), fact.ts))]
 
 
-async def _cluster(settings: Settings) -> tuple[Item, ...]:
+async def _cluster(settings: Settings, views: Sequence[RunView]) -> tuple[Item, ...]:
     """Of a Slurm cluster, where its commands are installed and the operator wants it."""
     if settings.slurm == "off" or shutil.which("squeue") is None:
         return ()
     client = SlurmClient(timeout_s=SRUN_TIMEOUT_S)
-    return await asyncio.to_thread(examine_cluster, client, settings.runs_dir, _longest_save_s(settings.runs_dir))
-
-
-def _longest_save_s(runs_dir: Path) -> float | None:
-    """Over all runs, as their events tell."""
-    try:
-        directories = find_runs(runs_dir)
-    except OSError:
-        return None
-    views = [RunReader(one, first_seen_ts=0.0).read(0.0) for one in directories]
-    saves = [longest for view in views if (longest := view.phases.longest_s.get(Phase.SAVING)) is not None]
-    return max(saves, default=None)
+    saves_s = [longest_s for view in views if (longest_s := view.phases.longest_s.get(Phase.SAVING)) is not None]
+    return await asyncio.to_thread(examine_cluster, client, settings.runs_dir, max(saves_s, default=None))
 
 
 def _views(settings: Settings) -> list[RunView]:
@@ -258,8 +250,7 @@ def _runs(directory: Path) -> Item:
         runs = [run for child in children for run in (child, *child.iterdir()) if run.is_dir() and is_run_dir(run)]
     except OSError as error:
         return Item(mark=Mark.WARNING, text="RUNS_DIR", detail=f"{error.filename}: {error.strerror}")
-    detail = f"{len(runs)} guarded run{'s' if len(runs) != 1 else ''} in {directory}"
-    return Item(mark=Mark.DONE, text="RUNS_DIR", detail=detail)
+    return Item(mark=Mark.DONE, text="RUNS_DIR", detail=f"{counted(len(runs), 'guarded run')} in {directory}")
 
 
 def _state(directory: Path) -> Item:
