@@ -13,6 +13,7 @@ from trainmaster.bot.core.alerts.alert_record import severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.run.forecast import forecast
 from trainmaster.bot.core.run.job import next_start_text
 from trainmaster.bot.core.run.state import RunState
@@ -144,7 +145,7 @@ def _firing(firing: Sequence[Alert]) -> str:
     if not firing:
         return "nothing"
     owned = sum(alert.acked_by is not None for alert in firing)
-    return f"{len(firing)} alert{'s' if len(firing) != 1 else ''}" + (f", {owned} acknowledged" if owned else "")
+    return counted(len(firing), "alert") + (f", {owned} acknowledged" if owned else "")
 
 
 def _item(alert: Alert, name: str) -> Item:

@@ -15,6 +15,7 @@ from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.check_name import AnyCheck, CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.decisions.start_word import all_of, start_words
 from trainmaster.bot.core.health.no_run import ABOUT_NO_RUN
 
@@ -102,7 +103,7 @@ def title_of(group: Group) -> str:
     else:
         said = _WHAT.get(check, check.replace("_", " "))
         number = len({one.finding.run for one in runs})
-        what = f"{number} run{'s' if number != 1 else ''} {said} at about the same time"
+        what = f"{counted(number, 'run')} {said} at about the same time"
     if group.cause is not None:
         what = f"{group.cause.finding.title}; {what}"
     return f"{what}; {over} over" if over and group.firing else what
@@ -157,7 +158,7 @@ def compose_group(group: Group, *, mentions: tuple[str, ...], silence_s: float, 
 def _resume_button(leader: str, number: int) -> Button:
     return Button(
         action=ActionId.RESUME_RUN,
-        label=f"Resume {number} run{'s' if number > 1 else ''}",
+        label=f"Resume {counted(number, 'run')}",
         value=all_of(leader),
         style=ButtonStyle.PRIMARY,
         confirm=f"Start {number} runs again, each where it stood?" if number > 1 else None,

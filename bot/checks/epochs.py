@@ -9,6 +9,7 @@ from trainmaster.bot.checks.memory import MAX_TOLD, remembered, settled
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.run.epoch_report import EpochReport, epoch_fields, judge_epoch
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
@@ -101,7 +102,7 @@ def recommendation(view: RunView, report: EpochReport, since: EpochView) -> str:
     there is something clean to go back to and less than the whole run is lost by it."""
     epoch, clean = report.epoch, view.last_clean
     left = since.num_in_weights
-    seen = f"{left} bad batch{'es' if left != 1 else ''} went into the weights"
+    seen = f"{counted(left, 'bad batch', 'bad batches')} went into the weights"
     if since.epoch != epoch.epoch:
         seen += f" in epoch {since.epoch}, and they are in them still"
     if clean is None or clean.epoch is None:
@@ -109,7 +110,7 @@ def recommendation(view: RunView, report: EpochReport, since: EpochView) -> str:
     if clean.epoch >= epoch.epoch:
         return f"{seen}, and its checkpoint is attested clean. Recommended: continue forward."
     lost = epoch.epoch - clean.epoch
-    given_up = f"{lost} epoch{'s' if lost != 1 else ''}"
+    given_up = counted(lost, "epoch")
     took_s = [one.seconds for one in view.story() if clean.epoch < one.epoch <= epoch.epoch]
     if took_s and None not in took_s:
         given_up += f" ({duration(sum(one or 0.0 for one in took_s))} of training)"

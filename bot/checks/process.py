@@ -10,6 +10,7 @@ from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.state import RunState, is_later_start, node_refused
 from trainmaster.bot.core.run.view import RunView
@@ -131,7 +132,7 @@ def _orphans(view: RunView, now: float) -> tuple[Finding, ...]:
             severity=Severity.WARNING,
             nature=Nature.CONDITION,
             ts=now,
-            title=f"{view.name}: {count} process{'es' if count != 1 else ''} outlived the training",
+            title=f"{view.name}: {counted(count, 'process', 'processes')} outlived the training",
             body=(
                 "Data loader workers or ranks of an ended trainer hold memory, of the GPU too: the next may not start.",
                 "The details have the command that ends them.",

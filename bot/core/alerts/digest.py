@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Table, Tone
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.run.forecast import duration, forecast
 from trainmaster.bot.core.run.period import Period, lived, period
 from trainmaster.bot.core.run.state import RunState
@@ -27,8 +28,9 @@ def compose_digest(
     at_work = sum(view.state.active for view in alive)
     num_alerts = sum(alerts.get(view.run, (0, 0))[0] for view in alive)
     left_out = len(alive) - len(rows)
+    fired = counted(num_alerts, "alert")
     return Message(
-        title=f"Digest: {_count(at_work, 'run')} at work, {_count(num_alerts, 'alert')} in {duration(now - since_ts)}",
+        title=f"Digest: {counted(at_work, 'run')} at work, {fired} in {duration(now - since_ts)}",
         tone=Tone.NEUTRAL,
         table=Table(
             header=("Run", "State", "Epochs done", "NaN (skipped)", "Clipped", "Alerts", "Last clean", "Ends"),
@@ -36,7 +38,7 @@ def compose_digest(
         ),
         context=(
             f"since {moment(since_ts)}",
-            *((f"{_count(left_out, 'run')} not shown",) if left_out else ()),
+            *((f"{counted(left_out, 'run')} not shown",) if left_out else ()),
             "/train status",
         ),
     )
@@ -65,7 +67,7 @@ def compose_absence(views: Sequence[RunView], away_since_ts: float, now: float) 
     eventful = [(view, since) for view in views if (since := period(view, away_since_ts)).eventful]
     items = tuple(_missed(view, since) for view, since in eventful[:_MAX_RUNS])
     troubled = any(since.ended in _TROUBLED or since.num_bad for _, since in eventful)
-    what = "What happened meanwhile:" if items else f"Nothing happened meanwhile on {_count(len(views), 'run')}."
+    what = "What happened meanwhile:" if items else f"Nothing happened meanwhile on {counted(len(views), 'run')}."
     return Message(
         title=f"Trainmaster was away for {duration(now - away_since_ts)}",
         tone=Tone.WARNING if troubled else Tone.NEUTRAL,
@@ -80,12 +82,8 @@ def _missed(view: RunView, since: Period) -> Item:
     if since.ended is not None:
         parts.append(since.ended.value)
     if since.num_epochs:
-        parts.append(f"{_count(since.num_epochs, 'epoch')} finished")
+        parts.append(f"{counted(since.num_epochs, 'epoch')} finished")
     if since.num_bad:
-        parts.append(f"{since.num_bad:,} bad batch{'es' if since.num_bad != 1 else ''} ({since.num_skipped:,} skipped)")
+        parts.append(f"{counted(since.num_bad, 'bad batch', 'bad batches')} ({since.num_skipped:,} skipped)")
     mark = Mark.FAILED if since.ended in _TROUBLED else Mark.WARNING if since.num_bad else Mark.DONE
     return Item(mark=mark, text=view.name, detail=", ".join(parts))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' if number != 1 else ''}"
