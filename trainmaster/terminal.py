@@ -167,7 +167,7 @@ def then(command: str) -> None:
     reads it hears nothing."""
     if sys.stderr.isatty():
         with contextlib.suppress(OSError):  # nobody can be told
-            print(f"Next: {command}", file=sys.stderr, flush=True)
+            print(f"Next: {visible(command)}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -214,7 +214,8 @@ class _Line:
             while not self._over.wait(wait_s):
                 width = _size()
                 spent = f" {time.monotonic() - self._began_s:.0f} s"
-                self._stream.write(f"{_CLEAR}{self._what[: max(1, width - len(spent) - 1)]}{spent}")
+                what = visible_line(self._what)[: max(1, width - len(spent) - 1)]
+                self._stream.write(f"{_CLEAR}{what}{spent}")
                 self._stream.flush()
                 shown, wait_s = True, _EVERY_S
             if shown:

@@ -29,10 +29,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--last", type=_count, default=20, metavar="N", help="entries to show (default: 20)")
     given = parser.parse_args(argv)
     path = load_settings(os.environ, Path(".env"), needs_slack=False).state_dir / AUDIT_LOG
-    log = AuditLog(path)
+    log, place = AuditLog(path), visible_line(str(path))
     entries = log.entries(given.last)
     if not entries and not given.verify:
-        print(folded(f"No entries in {path}: nobody has asked for or decided anything yet.", columns()))
+        print(folded(f"No entries in {place}: nobody has asked for or decided anything yet.", columns()))
     for entry in entries:
         when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
         line = visible_line(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     for fault in report.faults:
         print(visible_line(f"BROKEN  {fault}"))
     state = "intact" if report.intact else "NOT intact"
-    print(folded(f"{report.num_entries} entries in {path}, {state}, head {report.head[:16]}", columns()))
+    print(folded(f"{report.num_entries} entries in {place}, {state}, head {report.head[:16]}", columns()))
     return 0 if report.intact else 1
 
 

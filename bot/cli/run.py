@@ -20,6 +20,7 @@ from trainmaster.bot.reading.read_ahead import ReadAhead
 from trainmaster.bot.service.signals import end_on_signal
 from trainmaster.bot.settings.model import Settings, load_settings, suspicious_names
 from trainmaster.loading import loading
+from trainmaster.visible import visible_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ async def _serve(settings: Settings, ahead: ReadAhead) -> None:
         gc.freeze()
     try:
         await app.start()
-        print(f"Trainmaster watches {settings.runs_dir}. Ctrl-C ends it; trainings go on.", flush=True)
+        print(visible_line(f"Trainmaster watches {settings.runs_dir}. Ctrl-C ends it; trainings go on."), flush=True)
         await app.serve()
     finally:
         await app.close()

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     path = Path(names[0])
     try:
-        with working(f"reading {visible_line(str(path))}"):
+        with working(f"reading {path}"):
             report = _read(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -47,7 +47,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
         return _failed(FAILED, str(error), "see what is wrong with the file system and ask again", as_json=as_json)
     print(visible_json(encode_record(record)) if as_json else folded(visible(text), columns(), indent="    "))
     if not as_json:
-        then(visible(_next(verb, record, code)))
+        then(_next(verb, record, code))
     return int(code)
 
 
@@ -73,7 +73,7 @@ def _next(verb: str, record: Mapping[str, Any], code: int) -> str:
 def _failed(code: int, message: str, hint: str, *, as_json: bool) -> int:
     if as_json:
         print(visible_json(encode_record({"error": message, "hint": hint, "exit_code": int(code)})))
-    complain(visible(f"error: {message}" + (f"\nHint: {hint}" if hint else "")))
+    complain(f"error: {message}" + (f"\nHint: {hint}" if hint else ""))
     return int(code)
 
 

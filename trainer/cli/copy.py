@@ -53,12 +53,12 @@ def main(arguments: Arguments) -> int:
                 lambda left: tell(f"copying to {shown(address)}, {left} left")
             )
     except (CopyError, OSError) as error:
-        complain(visible(f"error: {error}"))
+        complain(f"error: {error}")
         return FAILED
     print(
         visible(f"{shown(address)}: {number} file{'' if number == 1 else 's'} copied; it has all that is worth having")
     )
-    then(visible(f"trainmaster resume {shlex.quote(shown(address))} takes the run back from there"))
+    then(f"trainmaster resume {shlex.quote(shown(address))} takes the run back from there")
     return ExitCode.FINISHED
 
 
@@ -66,7 +66,7 @@ def _listed(layout: RunLayout, place: str, *, as_json: bool) -> int:
     try:
         held = held_of(layout.root, place)
     except CopyError as error:
-        complain(visible(f"error: {error}"))
+        complain(f"error: {error}")
         return FAILED
     record = {"place": held.shown, "files": held.num_files, "epoch": held.epoch, "ts": held.ts, "command": held.command}
     told = (
@@ -114,9 +114,9 @@ def recover_lost(words: Sequence[str]) -> None:
         if (found := take_back_if_lost(Path(named[0]).resolve(), os.environ)) is not None:
             _said(found)
     except (CopyError, DigestError, OSError, ArgumentsError) as error:
-        complain(visible(f"its copies could not be taken back: {error}"))
+        complain(f"its copies could not be taken back: {error}")
 
 
 def _said(found: TakenBack) -> TakenBack:
-    complain(visible(found.text))
+    complain(found.text)
     return found

@@ -35,5 +35,5 @@ def main(arguments: Arguments) -> int:
     as_json = "json" in arguments.flags
     print(visible_json(encode_record(record)) if as_json else folded(visible(told), columns(), indent="  "))
     if not as_json:
-        then(visible(f"trainmaster resume {shlex.quote(str(layout.root))} goes on with the run"))
+        then(f"trainmaster resume {shlex.quote(str(layout.root))} goes on with the run")
     return NOT_THE_SAME if found.verdict in {DataVerdict.CHANGED, DataVerdict.UNKNOWN} else ExitCode.FINISHED

@@ -9,6 +9,7 @@ from trainmaster.terminal import then
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, reject_unknown, whole_number
 from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
 from trainmaster.trainer.drill import DrillFault, check_fault, request
+from trainmaster.visible import visible_line
 
 
 def main(arguments: Arguments) -> int:
@@ -22,6 +23,7 @@ def main(arguments: Arguments) -> int:
     fault = check_fault(arguments.settings.get("fault", DrillFault.NAN_IMAGE))
     num_batches = whole_number(arguments.settings.get("batches", "1"), "batches") or 1
     request(layout, fault, num_batches)
-    print(f"asked {layout.name} for {fault} in its next {num_batches} batch{'es' if num_batches > 1 else ''}")
+    batches = f"batch{'es' if num_batches > 1 else ''}"
+    print(visible_line(f"asked {layout.name} for {fault} in its next {num_batches} {batches}"))
     then(f"trainmaster watch {shlex.quote(str(layout.root))} shows what the guard does")
     return ExitCode.FINISHED

@@ -11,7 +11,6 @@ from trainmaster.terminal import columns, complain
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, joined, reject_unknown, split_arguments
 from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE, fitted
 from trainmaster.trainer.contract import ExitCode
-from trainmaster.visible import visible
 
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
 NEEDS_CHECKPOINTS: Final = ("catalog", "restore")
@@ -55,5 +54,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         carry_out: Callable[[Arguments], int] = importlib.import_module(VERBS[verb]).main
         return carry_out(split_arguments(joined(rest, WITH_VALUE.get(verb, ()))))
     except ArgumentsError as error:
-        complain(visible(error.message + (f"\nHint: {error.hint}" if error.hint else "")))
+        complain(error.message + (f"\nHint: {error.hint}" if error.hint else ""))
         return ExitCode.BAD_ARGUMENTS

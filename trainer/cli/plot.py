@@ -40,7 +40,7 @@ def main(arguments: Arguments) -> int:
     told = folded(visible(f"{out}\n{text}"), columns(), indent="  ")
     print(visible_json(encode_record(record)) if "json" in arguments.flags else told)
     if "json" not in arguments.flags:
-        then(visible(_next(root, incident)))
+        then(_next(root, incident))
     return ExitCode.FINISHED
 
 
@@ -78,5 +78,5 @@ def _drawn(root: Path, story: Story, epoch: int | None, incident: str | None, ou
 
 
 def _failed(message: str, hint: str) -> int:
-    complain(visible(f"error: {message}\nHint: {hint}"))
+    complain(f"error: {message}\nHint: {hint}")
     return FAILED

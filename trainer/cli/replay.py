@@ -152,7 +152,7 @@ def main(arguments: Arguments) -> int:
     sys.stdout.flush()
     if "json" not in arguments.flags:
         place = shlex.quote(str(layout.root))
-        then(visible(f"trainmaster plot {place} --incident {incident} shows its images, the suspect marked"))
+        then(f"trainmaster plot {place} --incident {incident} shows its images, the suspect marked")
     return ExitCode.FINISHED
 
 

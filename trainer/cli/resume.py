@@ -12,6 +12,7 @@ from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir, read_j
 from trainmaster.trainer.copies.taking_back import INTO
 from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, refuse_several_nodes
 from trainmaster.trainer.jobs.ownership import Owner, anything_saved, owner_of, signed_in_before
+from trainmaster.visible import visible_line
 
 
 def main(arguments: Arguments) -> int:
@@ -37,7 +38,7 @@ def main(arguments: Arguments) -> int:
             if settings.get("level") == "next":
                 del settings["level"]
             if again.is_finished(layout):
-                print(f"{root} has finished before; nothing is left to do")
+                print(visible_line(f"{root} has finished before; nothing is left to do"))
                 return ExitCode.FINISHED
     refuse_several_nodes(os.environ)
 

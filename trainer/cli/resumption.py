@@ -18,7 +18,6 @@ from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.settings.guard_settings import GUARD_KEYS
 from trainmaster.trainer.settings.inputs import data_faults, parse_values, value_faults
 from trainmaster.trainer.state.resume_plan import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
-from trainmaster.visible import visible
 
 FIXED: Final = {
     **dict.fromkeys(("model", "task", "pretrained", "single_cls", "cfg"), "a run keeps its model"),
@@ -55,11 +54,11 @@ def resume(
     except ResumeRefusedError as refusal:
         _put_on_record(layout, refusal)
         lock.release()
-        complain(visible(str(refusal)))
+        complain(str(refusal))
         return ExitCode.REFUSED
     except CheckpointError as error:
         lock.release()
-        complain(visible(f"{error.message}.\nHint: {error.hint}"))
+        complain(f"{error.message}.\nHint: {error.hint}")
         return ExitCode.REFUSED
     except BaseException:
         lock.release()

@@ -46,6 +46,7 @@ from trainmaster.trainer.jobs.submission import (
 )
 from trainmaster.trainer.levels import DEFAULT_LEVEL
 from trainmaster.trainer.records.run_directory import RunLock
+from trainmaster.visible import visible_line
 
 TIMEOUT_S: Final = 60.0
 """A controller that is down makes ``sbatch`` give up by itself after 9 s; a busy one takes its time."""
@@ -175,8 +176,8 @@ def _submit(
         replace_json(layout.run_json, asdict(replace(record, job=job)), durable=True)
     finally:
         lock.release()
-    print(f"job {number} of run {record.run} is in the queue; its directory: {layout.root}")
-    print(f"its output: {log}; in Slack: /train status of {layout.name}")
+    print(visible_line(f"job {number} of run {record.run} is in the queue; its directory: {layout.root}"))
+    print(visible_line(f"its output: {log}; in Slack: /train status of {layout.name}"))
     then(f"trainmaster watch {shlex.quote(str(layout.root))} shows it as soon as it trains")
     return ExitCode.FINISHED
 

@@ -13,7 +13,6 @@ from trainmaster.trainer.contract import ExitCode
 from trainmaster.trainer.selfcheck.disks import NoRoomError
 from trainmaster.trainer.selfcheck.report import BROKEN_OFF, Row, Status, as_json, as_table, passed
 from trainmaster.trainer.selfcheck.runner import PARTS, run
-from trainmaster.visible import visible
 
 FAILED: Final = 1
 
@@ -38,7 +37,7 @@ def main(arguments: Arguments) -> int:
         _tell("selfcheck: ended on request, nothing is proven and nothing is left behind.")
         return _ended_early(arguments, "ended on request, nothing is proven")
     except NoRoomError as error:
-        complain(visible(str(error)))
+        complain(str(error))
         return _ended_early(arguments, str(error).partition("\n")[0])
     if "json" in arguments.flags:
         print(as_json(rows))

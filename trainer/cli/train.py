@@ -12,6 +12,7 @@ from trainmaster.trainer.cli.on_the_record import on_the_record, train_by
 from trainmaster.trainer.contract import ExitCode
 from trainmaster.trainer.jobs.environment import refuse_several_nodes
 from trainmaster.trainer.jobs.ownership import anything_saved
+from trainmaster.visible import visible_line
 
 
 def main(arguments: Arguments) -> int:
@@ -31,7 +32,7 @@ def main(arguments: Arguments) -> int:
         given = placed(inputs.parse_values(settings))
         own = again.own_run(given) if may_go_on else None
         if own is not None and again.is_finished(own):
-            print(f"{own.root} has finished before; nothing is left to do")
+            print(visible_line(f"{own.root} has finished before; nothing is left to do"))
             return ExitCode.FINISHED
         if own is not None and anything_saved(own):
             from trainmaster.trainer.cli.resumption import resume  # noqa: PLC0415 - loads torch

@@ -205,6 +205,19 @@ def test_a_drill_is_asked_for_taken_up_and_done(tmp_path: Path) -> None:
     assert read_json(layout.guard / "drill.json") is None
 
 
+def test_the_name_of_a_run_rules_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = RunLayout(tmp_path / "a\x1b[2Jb")
+    layout.guard.mkdir(parents=True)
+    layout.run_json.write_text("{}")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["drill", str(layout.root)]) == 0
+    for said in capsys.readouterr():
+        assert "a⟨U+001B⟩[2Jb" in said
+        assert "\x1b" not in said
+
+
 def test_a_bad_gradient_waits_for_a_step_to_spoil(tmp_path: Path) -> None:
     model = torch.nn.Linear(1, 1)
     drill = Drill(RunLayout(tmp_path), "nan-gradient@1:2")
