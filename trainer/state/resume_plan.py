@@ -29,7 +29,7 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings, take_sett
 from trainmaster.trainer.settings.inputs import data_faults, exact_faults, value_faults
 from trainmaster.trainer.state.full_state import read_legacy
 from trainmaster.trainer.state.known_arguments import with_known_arguments
-from trainmaster.trainer.state.same.data import require_same_classes
+from trainmaster.trainer.state.same.data import begun_anew, require_same_classes
 from trainmaster.trainer.state.same.model import require_same_model
 
 PLAN_KEY: Final = "trainmaster_plan"
@@ -142,7 +142,7 @@ def _require_trainable(
     if bool(overrides.get("single_cls")) is not bool(state["args"].get("single_cls")):
         raise ArgumentsError(
             f"single_cls={overrides.get('single_cls')} can't be changed on a resume: the run keeps its model",
-            f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
+            f"a new run from its weights: {begun_anew(layout, data)}",
         )
     require_same_classes(layout, state, overrides)
     note = require_same_model(layout, state)

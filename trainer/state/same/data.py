@@ -97,7 +97,7 @@ def require_same_classes(layout: RunLayout, state: Mapping[str, Any], overrides:
     if have and need and have != need:
         raise ArgumentsError(
             f"data={data} has {have} classes, the model of {layout.name} has {need}",
-            f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
+            f"a new run from its weights: {begun_anew(layout, data)}",
         )
     names = folder_names(Path(data)) if task == "classify" else listed_names(data)
     _refuse_other_classes(layout, state, data, names)
@@ -156,13 +156,17 @@ def _validation_set(trainer: EngineTrainer) -> Any:
     return getattr(getattr(trainer, "test_loader", None), "dataset", None)
 
 
+def begun_anew(layout: RunLayout, data: str) -> str:
+    """The command that begins another run with the best weights of this one."""
+    return shlex.join(("trainmaster", "train", f"model={layout.weights / 'best.pt'}", f"data={data}"))
+
+
 def _refuse_other_classes(layout: RunLayout, state: Mapping[str, Any], data: str, names: Any) -> None:
     before = dict(_record(state).get("names") or [])
     if difference := names_difference(before, names):
         raise ArgumentsError(
             f"data={data} has other classes than the run {layout.name} was trained on: {difference}",
-            f"put the names back, or start a new run from its weights: "
-            f"trainmaster train model={layout.weights / 'best.pt'} data={data}",
+            f"put the names back, or start a new run from its weights: {begun_anew(layout, data)}",
         )
 
 
