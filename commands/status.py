@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.conversation.words import counted, listed, losses_text
+from trainmaster.bot.core.conversation.words import capitalized, counted, listed, losses_text
 from trainmaster.bot.core.health.host import HostFact, host_text
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
@@ -87,7 +87,7 @@ def _next_start(view: RunView) -> tuple[str, ...]:
     if view.state is not RunState.PENDING:
         return ()
     told = next_start_text(view.process.job if view.process is not None else None, view.attempt + 1)
-    return (f"{told[0].upper()}{told[1:]}.",)
+    return (f"{capitalized(told)}.",)
 
 
 def job_fields(view: RunView) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from trainmaster.bot.core.alerts.alert_record import severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.bot.core.conversation.words import counted
+from trainmaster.bot.core.conversation.words import capitalized, counted
 from trainmaster.bot.core.run.forecast import forecast
 from trainmaster.bot.core.run.job import next_start_text
 from trainmaster.bot.core.run.state import RunState
@@ -90,7 +90,7 @@ def _progress(view: RunView) -> tuple[str, ...]:
     if ahead.run_end_ts is not None:
         ends.append(f"the run ends {_end(ahead.run_end_ts, view.ts)}")
     told = ", ".join(ends)
-    return (*lines, *((f"{told[0].upper()}{told[1:]}.",) if told else ()))
+    return (*lines, *((f"{capitalized(told)}.",) if told else ()))
 
 
 def _next_start(view: RunView) -> str:
@@ -99,7 +99,7 @@ def _next_start(view: RunView) -> str:
         start_ts = math.ceil(job.start_ts / _START_STEP_S) * _START_STEP_S
         job = replace(job, start_ts=start_ts if start_ts > view.ts else None)
     told = next_start_text(job, view.attempt + 1)
-    return f"{told[0].upper()}{told[1:]}."
+    return f"{capitalized(told)}."
 
 
 def _bar(share: float) -> str:

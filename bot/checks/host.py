@@ -7,6 +7,7 @@ from typing import Final
 from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact, gpu_text
 from trainmaster.bot.core.health.no_run import HOST_RUN
 
@@ -236,7 +237,7 @@ def _unseen(fact: HostFact, now: float) -> tuple[Finding, ...]:
             one.what,
             now,
             f"{one.what} can't be looked at",
-            body=(f"{one.why[:1].upper()}{one.why[1:]}. What it would show is not watched meanwhile.",),
+            body=(f"{capitalized(one.why)}. What it would show is not watched meanwhile.",),
             resolution=f"{one.what} can be looked at again",
         )
         for one in fact.unseen

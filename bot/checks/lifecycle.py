@@ -12,7 +12,7 @@ from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
-from trainmaster.bot.core.conversation.words import counted, number_text
+from trainmaster.bot.core.conversation.words import capitalized, counted, number_text
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import met_its_limit
 from trainmaster.bot.core.run.facts import Event, ProcessStatus
@@ -221,7 +221,7 @@ def _why(why: str, num_told: int) -> tuple[str, ...]:
         return ("It gave no reason.",)
     parts = [part for part in why.split("; ") if not (num_told and part.startswith(f"{num_told} bad batch"))]
     told = "; ".join(parts)
-    return (f"{told[:1].upper()}{told[1:]}.".replace("..", "."),) if told else ()
+    return (f"{capitalized(told)}.".replace("..", "."),) if told else ()
 
 
 def _refused(view: RunView, event: Event) -> Finding:

@@ -12,7 +12,7 @@ from trainmaster.bot.checks.memory import MAX_TOLD, remembered, settled
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
-from trainmaster.bot.core.conversation.words import REASON_TEXT, counted, losses_text, number_text
+from trainmaster.bot.core.conversation.words import REASON_TEXT, capitalized, counted, losses_text, number_text
 from trainmaster.bot.core.run.epoch_report import bad_batches_fate, metrics_text, nonfinite_text, replays_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
@@ -59,7 +59,7 @@ def _figures_finding(view: RunView, epoch: EpochView, said: str) -> Finding:
         ts=epoch.finished_ts or view.ts,
         title=f"{view.name}: epoch {epoch.epoch} ended with figures that are not finite",
         body=(
-            f"{said[:1].upper()}{said[1:]}.",
+            f"{capitalized(said)}.",
             _meaning(epoch, of_training=of_training),
         ),
         fields=(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from trainmaster.bot.core.conversation.message import Item
+from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, refusal
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation
 from trainmaster.bot.core.decisions.plan import RollbackPlan, differences
@@ -90,9 +91,9 @@ class AfterEpoch:
         for approval in self.books.approvals.pending():
             await self._quietly(self._keep_up(approval, on_call), approval.run)
 
-    async def _quietly(self, work: object, run: str) -> None:
+    async def _quietly(self, work: Awaitable[None], run: str) -> None:
         try:
-            await work  # type: ignore[misc]  # a coroutine
+            await work
         except TrainmasterError as error:
             _LOG.warning("the end of the epoch of %s: %s", run, error)
 
@@ -163,7 +164,7 @@ class AfterEpoch:
         except CommandError as error:
             if view.state is not RunState.FINISHED:
                 raise
-            self.questions.void(approval, now=now, reason=f"{error.message[:1].upper()}{error.message[1:]}")
+            self.questions.void(approval, now=now, reason=capitalized(error.message))
             return
         self.questions.renew(
             approval,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.core.decisions.choices import incidents_of, options_of
 from trainmaster.bot.core.decisions.gate import GateCheck, closed
 from trainmaster.bot.core.decisions.plan import (
@@ -61,7 +62,7 @@ class Planner:
         # What a trainer at work holds is free once it is stopped.
         freed = {GateCheck.MEMORY, GateCheck.GPU_USERS} if view.state.active else set()
         against = [one for one in closed(await self.gate.look(view)) if one.check not in freed]
-        risks = (f"{one.text[0].upper()}{one.text[1:]}." for one in against)
+        risks = (f"{capitalized(one.text)}." for one in against)
         return replace(plan, risks=(*risks, *plan.risks), against=tuple(one.check.value for one in against))
 
 

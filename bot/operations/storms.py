@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind
 from trainmaster.bot.core.run.storm import Storm, StormKind, storm_of
 from trainmaster.bot.core.run.view import RunView
@@ -84,7 +85,7 @@ class Storms:
             try:
                 now = self._clock.now()
                 plan = await self._planner.plan(view, now, to_epoch=None, level=None)
-                why = storm.why[:1].upper() + storm.why[1:]
+                why = capitalized(storm.why)
                 await self._questions.ask_people(plan, REQUESTER, now=self._clock.now(), why=why)
                 self._notify()
             except CommandError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeRun
 from trainmaster.bot.core.run.state import RunState
@@ -122,7 +123,7 @@ class Timers:
         message = Message(
             title=f"{view.name} was not resumed as planned for {moment(due_of(intent))}",
             tone=Tone.WARNING,
-            body=(f"{error.message[:1].upper()}{error.message[1:]}", f"Planned by {person(intent.user)}."),
+            body=(capitalized(error.message), f"Planned by {person(intent.user)}."),
             context=("/train status",),
         )
         self.books.outbox.put(f"{view.run}/resume_at/{intent.why}", message, channel=intent.channel)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from trainmaster.bot.core.alerts.page import PageKind
+from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.paging.faults import PageError, PageUnsureError
 from trainmaster.bot.paging.limits import PagingLimits
 from trainmaster.bot.paging.target import PageTarget
@@ -81,7 +82,7 @@ class AppriseSender:
             _heard.reset(token)
         if taken:
             return
-        label = target.label[0].upper() + target.label[1:]
+        label = capitalized(target.label)
         if any(_SENT_ALREADY.search(line.removeprefix("Socket Exception: ")) for line in heard):
             message = f"{label} was called and did not answer; it may have rung."
             raise PageUnsureError("page-unanswered", message, "check its network, or give its address rto=SECONDS")

@@ -14,6 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Request
+from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.errors import ChatError, TrainmasterError
 from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
@@ -282,7 +283,7 @@ def _failure(error: TrainmasterError) -> Reply:
 def _sentence(text: str) -> str:
     """``text`` with a capital, unless it begins with what is no plain word: a setting, a file, a quotation. An error
     that is about a run begins with another word than its name."""
-    return text[:1].upper() + text[1:] if _PLAIN_WORD.match(text) else text
+    return capitalized(text) if _PLAIN_WORD.match(text) else text
 
 
 def _place(request: Request, *, response_url: str | None = None, prefer_url: bool = False) -> Place:

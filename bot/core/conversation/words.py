@@ -28,6 +28,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def capitalized(text: str) -> str:
+    """``text`` as a sentence begins; the rest of it stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def quoted(name: str) -> str:
     """The name of a run, in quotes where it has blanks: so it is one word in each command."""
     return f'"{name}"' if " " in name else name
