@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.words import capitalized
 from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact, gpu_text
 from trainmaster.bot.core.health.no_run import HOST_RUN
-
-GRAVE_XIDS: Final = frozenset({48, 62, 64, 74, 79, 92, 94, 95, 119, 120, 140})
-"""Errors of the hardware itself (memory, bus, NVLink, firmware). Source: NVIDIA, "XID Errors", the catalogue's
-recovery actions; others (13, 31, 43, 45 ...) come from the program that used the card."""
 
 
 def check_host(fact: HostFact, limits: HostLimits, now: float) -> tuple[Finding, ...]:
@@ -159,13 +153,13 @@ def _xids(fact: HostFact, gpu: GpuFact) -> tuple[Finding, ...]:
             run=HOST_RUN,
             check=CheckName.GPU_ERRORS,
             key=f"{gpu.key}/xid{xid.code}/{xid.ts:.3f}",
-            severity=Severity.CRITICAL if xid.code in GRAVE_XIDS else Severity.WARNING,
+            severity=Severity.CRITICAL if xid.is_of_hardware else Severity.WARNING,
             nature=Nature.OCCURRENCE,
             ts=xid.ts,
             title=f"{fact.name}: the driver of {gpu.key} ({gpu.name}) reported Xid {xid.code}",
             body=(
                 "It is an error of the card itself: have it looked at before it spoils more."
-                if xid.code in GRAVE_XIDS
+                if xid.is_of_hardware
                 else "Most often the program that used the card is at fault; the kernel's log says more (dmesg).",
             ),
             fields=(("Card", gpu_text(gpu)),),

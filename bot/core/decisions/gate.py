@@ -144,17 +144,12 @@ def _gpu(sight: GateSight) -> tuple[bool, str]:
     return bool(faults), "; ".join(faults) or f"{', '.join(gpu.key for gpu in sight.gpus)} answers"
 
 
-HARDWARE_XIDS: Final = frozenset({48, 62, 64, 74, 79, 92, 94, 95, 109, 119, 120, 136, 140, 143, 155, 156})
-"""Of NVIDIA's list those that name the card, its memory, its bus or its firmware, not a program on it (NVIDIA, "Xid
-Errors", and GPU Debug Guidelines)."""
-
-
 def _fault_of(gpu: GpuFact) -> str:
     if gpu.lost:
         return f"{gpu.key} is {gpu.lost}"
     if gpu.asks_for:
         return f"{gpu.key} asks for {gpu.asks_for}"
-    xids = sorted({xid.code for xid in gpu.xids if xid.code in HARDWARE_XIDS})
+    xids = sorted({xid.code for xid in gpu.xids if xid.is_of_hardware})
     if xids:
         return f"{gpu.key} reported Xid {', '.join(map(str, xids))}"
     if gpu.num_new_uncorrected:

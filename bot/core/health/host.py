@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from trainmaster.bot.core.check_name import CheckName
+
+HARDWARE_XIDS: Final = frozenset({48, 62, 64, 74, 79, 92, 94, 95, 109, 119, 120, 136, 140, 143, 155, 156})
+"""Of NVIDIA's list those that name the card, its memory, its bus or its firmware (NVIDIA, "Xid Errors", and GPU Debug
+Guidelines); others (13, 31, 43, 45 ...) come from the program that used the card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,11 @@ class XidFact:
 
     ts: float
     code: int
+
+    @property
+    def is_of_hardware(self) -> bool:
+        """The card itself is at fault, not the program on it."""
+        return self.code in HARDWARE_XIDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
