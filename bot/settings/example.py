@@ -1,11 +1,4 @@
-"""``.env.example``, written from the declarations.
-
-After a setting was added or changed, in a checkout::
-
-    python -m trainmaster.bot.settings.example > .env.example
-
-A test compares the file with what this writes.
-"""
+"""``.env.example``, written from the declarations. A test compares the file with it."""
 
 from __future__ import annotations
 
@@ -55,7 +48,3 @@ def _as_written(value: Any) -> str:
         case str() | int() | Path():
             return str(value)
     raise TypeError(f"{value!r} has no form in an environment file")
-
-
-if __name__ == "__main__":
-    print(example(), end="")

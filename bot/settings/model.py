@@ -11,7 +11,7 @@ counts as not set.
 - what the wiring hands out (an address, a folder, a token): as a field of a class in this file, with the rule that it
   must keep from ``rules.py``. It is ``settings.runs_dir`` to everybody.
 
-Then ``python -m trainmaster.bot.settings.example > .env.example`` writes the example file.
+Then ``trainmaster settings > .env.example`` writes the example file.
 """
 
 from __future__ import annotations

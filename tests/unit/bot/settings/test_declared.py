@@ -23,7 +23,7 @@ from trainmaster.bot.settings.limits import operation_limits
 from trainmaster.bot.settings.model import LIMITS, SECTIONS, Settings, load_settings
 
 ROOT = Path(__file__).parents[4]
-WRITE = "run: python -m trainmaster.bot.settings.example > .env.example"
+WRITE = "run: trainmaster settings > .env.example"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def declared_in(tree: ast.AST) -> Iterator[str]:
 
 
 def test_the_example_file_is_what_the_command_writes() -> None:
-    command = [sys.executable, "-m", "trainmaster.bot.settings.example"]
+    command = [sys.executable, "-m", "trainmaster", "settings"]
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
     assert done.stdout.decode() == (ROOT / ".env.example").read_text(encoding="utf-8"), WRITE
 

@@ -23,7 +23,7 @@ from trainmaster.bot.settings.model import (
     unit_of,
 )
 
-WRITE = "run: python -m trainmaster.bot.settings.example > .env.example"
+WRITE = "run: trainmaster settings > .env.example"
 EXAMPLE = Path(__file__).parents[4] / ".env.example"
 
 
