@@ -53,7 +53,7 @@ def half_on_a_cpu() -> Iterator[None]:
     of_engine["autocast"] = of_guard["stock_autocast"] = autocast
     of_torch["GradScaler"] = lambda _, enabled=True: before[2]("cpu", enabled=enabled)
     # PyTorch's own kernels: those of oneDNN take four times as long where the processor has no arithmetic for it.
-    torch.backends.mkldnn.enabled = False
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # a property, declared as its descriptor
     try:
         yield
     finally:
