@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -117,3 +117,12 @@ def test_attempts_of_which_two_are_of_one_host_are_no_trainings_at_once() -> Non
 def test_what_changes_with_each_line_names_no_training(before: str) -> None:
     report = scan(stamped(KILLED + DONE, before))
     assert (report.completed, report.service) == (True, "")
+
+
+@pytest.mark.parametrize("date", ["[05/01/26 01:02:{0:02}] ", "[01:02:{0:02}] ", "01.05.26 01:02:{0:02} "])
+def test_a_time_that_is_left_out_where_it_is_the_one_before_names_no_training(date: str) -> None:
+    lines = (KILLED + DONE).split("\n")
+    for first, every in product(range(3), (2, 3, 4, 5)):
+        before = [date.format(place % 60) if (place + first) % every else " " * 20 for place in range(len(lines))]
+        report = scan([f"{stamp}INFO     {line}" for stamp, line in zip(before, lines, strict=True)])
+        assert (report.completed, report.service) == (True, "")
