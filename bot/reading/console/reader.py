@@ -112,6 +112,13 @@ class SegmentReader:
                     facts += self._read_text(rest, line, at_end=at_end)
         return facts
 
+    def is_row(self, line: bytes) -> bool:
+        """Whether ``line`` is one frame with all its losses."""
+        memory = self.columns is None or self.columns.memory
+        frames, _ = find_frames(line.decode("utf-8", "replace"), at_end=False, memory=memory)
+        told = [named_losses(one, self.columns, yolov5=self._yolov5, masks=self._masks) for one in frames]
+        return len(told) == 1 and told[0] is not None
+
     def _total_of(self, frame: Frame) -> int | None:
         """How many epochs there are. Where a narrow terminal cut digits off, as the log has said; None where nobody
         knows."""
@@ -199,7 +206,7 @@ class ConsoleReader:
         """The physical line that the next byte belongs to."""
         self._segments = SegmentReader(brief=brief)
         self._cut_lines = CutLines()
-        self._rows = WrappedRows()
+        self._rows = WrappedRows(self._segments.is_row)
         self._begins_line = True
         self._pending = b""
         self._begun = False
@@ -297,6 +304,7 @@ class ConsoleReader:
 
     def _read_segment(self, segment: bytes, facts: list[ConsoleFact]) -> None:
         if segment:
+            self._rows.redraws = self._rows.redraws or not self._begins_line
             facts += self._segments.read_long(segment, self.line)
 
 

@@ -62,6 +62,17 @@ def test_a_row_that_was_broken_once_is_left_as_it_is() -> None:
     assert scan(log).last_epoch == 1
 
 
+@pytest.mark.parametrize("width", [37, 48, 50, 60, 66, 73, 80, 96])
+@pytest.mark.parametrize("style", DRAWS)
+def test_the_only_row_of_a_log_is_read_whole_if_nothing_was_wider(style: str, width: int) -> None:
+    drawn = DRAWS[style](2, 11, losses=NAN)
+    for begin in (start(), ""):
+        broken = shown(f"{begin}{drawn}\nKilled\n", width)
+        assert facts_of(scan(broken)) == facts_of(scan(f"{begin}{drawn}\nKilled\n")), broken
+        wider = f"{begin}{'Scanning':>90}: 100% 4/4 7/s\n" + broken.removeprefix(begin)
+        assert scan(wider).last_batch is None or width > 90
+
+
 @pytest.mark.parametrize("said", ["Killed", "12 images, 3 corrupt: 100% 4/4", "", "3/10      2.67G      1.2"])
 def test_what_follows_a_row_that_ends_early_is_no_part_of_it(said: str) -> None:
     broken = shown(log_of("own", losses=HEALTHY).removesuffix("Killed\n"), 80).rstrip("\n")
