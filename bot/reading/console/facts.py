@@ -105,6 +105,8 @@ class TrainFrame(ConsoleFact):
     batch: int | None
     batches: int | None
     losses: tuple[tuple[str, float], ...]
+    late: bool = False
+    """It was drawn before what stands before it: whoever kept the log had it back until the process was gone."""
 
     @property
     def nonfinite(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Lines that a container's log driver has cut into several records, put together again.
+"""Lines that a container's log driver or a notebook's host has cut into several records, put together again.
 
 Docker and containerd cut what has no line feed at 16 KiB, in the middle of a frame; a progress bar that is redrawn has
 none for hours. journald cuts at 48 KiB.
@@ -13,7 +13,9 @@ from typing import Any, Final
 MAX_HELD_CHARACTERS: Final = 64 * 1024
 _MAX_SOURCES: Final = 16
 _TAG_BYTES: Final = 80
-_HINTS: Final = ('"stream"', '"logtag"', '"partial_', '"_LINE_BREAK"')
+_CHUNK_BYTES: Final = 16 * 1024
+"""Docker cuts a line only there: an unfinished record that is shorter is what a stream held as its process ended."""
+_HINTS: Final = ('"stream"', '"stream_name"', '"logtag"', '"partial_', '"_LINE_BREAK"')
 _OF_DOCKER: Final = frozenset({"log", "stream", "time"})
 _OF_KAGGLE: Final = frozenset({"data", "stream_name", "time"})
 _CRI: Final = (
@@ -34,10 +36,11 @@ class RecordParts:
         """``text`` of a ``record`` with what came before it of the same line, but for what the next one finishes."""
         if not isinstance(fields, dict) or not (self._held or any(hint in record for hint in _HINTS)):
             return text
-        source = str(fields.get("stream", ""))
+        source = str(fields.get("stream") or fields.get("stream_name", ""))
+        is_last = fields.keys() >= _OF_DOCKER and len(text.encode("utf-8", "replace")) < _CHUNK_BYTES
         text = self._held.pop(source, "") + text
         if self._goes_on(fields, text) and len(text) <= MAX_HELD_CHARACTERS:
-            cut = max(text.rfind("\r"), text.rfind("\n")) + 1
+            cut = 0 if is_last else max(text.rfind("\r"), text.rfind("\n")) + 1
             if len(self._held) < _MAX_SOURCES:
                 self._held[source] = text[cut:]
                 text = text[:cut]
@@ -53,9 +56,9 @@ class RecordParts:
             return True
         if str(fields.get("partial_message", "")).lower() == "true":
             return str(fields.get("partial_last", "")).lower() != "true"
-        if not fields.keys() >= _OF_DOCKER:
+        if not keeps_line_ends(fields):
             return False
-        self._ends_lines = self._ends_lines or text.endswith("\n")
+        self._ends_lines = self._ends_lines or "\n" in text
         return self._ends_lines and not text.endswith("\n")
 
 

@@ -88,7 +88,8 @@ class SegmentReader:
         """The facts of ``segment``. ``at_end``: it is the last of the file and has no line end."""
         facts: list[ConsoleFact] = []
         texts = self.wrapping.texts(segment, self._parts)
-        for spelt in texts + self._parts.rest() if at_end else texts:
+        late = self._parts.rest() if at_end else []
+        for place, spelt in enumerate(texts + late):
             text = as_python_spells(spelt) if ".#" in spelt or "nan(" in spelt else spelt
             frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
             for frame in frames:
@@ -104,6 +105,7 @@ class SegmentReader:
                         batch=frame.batch,
                         batches=frame.batches,
                         losses=tuple(losses.items()),
+                        late=place >= len(texts),
                     )
                 )
                 self._awaits_bar = False

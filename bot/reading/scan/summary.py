@@ -240,7 +240,7 @@ class LogSummary:
         last = self.frame
         if frame.batch is None and last is not None and last.epoch == frame.epoch and last.epochs == frame.epochs:
             frame = replaced(frame, batch=last.batch, batches=last.batches)
-        if last is None or self._new_table or not same_drawing(last, frame):
+        if not frame.late and (last is None or self._new_table or not same_drawing(last, frame)):
             self._goes_on()
             self._ended = self.early_stopped = self._validated = False
             self.ended_early = None

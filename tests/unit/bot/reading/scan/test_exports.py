@@ -100,6 +100,9 @@ def notebook(printed: object, **errors: object) -> str:
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
+KAGGLE = [
+    json.dumps({"stream_name": "stderr", "time": 1.5, "data": LOG[at : at + 37]}) for at in range(0, len(LOG), 37)
+]
 DOCUMENTS = {
     "notebook": notebook([f"{line}\n" for line in LONG.split("\n")]),
     "short_notebook": notebook([f"{line}\n" for line in LOG.split("\n")]),
@@ -108,9 +111,8 @@ DOCUMENTS = {
     "elasticsearch": json.dumps({"hits": {"hits": [{"_source": {"message": line}} for line in LONG.split("\n")]}}),
     "loki": json.dumps({"data": {"result": [{"values": [["1", line] for line in LONG.split("\n")]}]}}),
     "many_short_records": json.dumps([{"log": line} for line in [*[""] * 700, *LOG.split("\n")]]),
-    "kaggle_in_pieces": json.dumps(
-        [{"stream_name": "stderr", "time": 1.5, "data": LOG[at : at + 37]} for at in range(0, len(LOG), 37)]
-    ),
+    "kaggle_in_pieces": f"[{', '.join(KAGGLE)}]",
+    "kaggle_in_pieces_over_lines": "[" + "\n,".join(KAGGLE) + "\n]",
     "lines_under_a_key_of_their_own": json.dumps({"msg": "failed", "printed": LOG.split("\n")}),
     "asciinema": json.dumps({"version": 1, "stdout": [[0.5, LOG[at : at + 37]] for at in range(0, len(LOG), 37)]}),
     "few_lines_a_record": json.dumps(
@@ -178,6 +180,25 @@ def test_a_line_that_docker_has_cut_into_records_is_whole(cut: int) -> None:
     report = scan_stream(io.BytesIO("\n".join(records).encode()))
     assert facts_of(report)[:3] == bare()[:3]
     assert report.crash_detail == bare()[7]
+
+
+ERROR = ("stderr", raised("torch.OutOfMemoryError: CUDA out of memory."))
+HELD = ("stdout", frame(1, 1) + frame(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        pytest.param(("stream", "log", "time"), (ERROR, HELD), id="docker, that writes half a line at the end"),
+        pytest.param(("stream_name", "data", "time"), (HELD, ERROR), id="kaggle, whose line nothing has ended"),
+    ],
+)
+def test_what_a_stream_held_as_its_process_ended_is_no_training_that_went_on(
+    keys: tuple[str, ...], parts: tuple[tuple[str, str], ...]
+) -> None:
+    records = [json.dumps(dict(zip(keys, (*part, "1"), strict=True))) for part in (("stdout", start()), *parts)]
+    report = scan_stream(io.BytesIO("\n".join(records).encode()))
+    assert (report.crash_kind, report.last_batch) == ("oom", 2)
 
 
 TAGGED = {
