@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
@@ -44,7 +43,7 @@ def exported(stream: BinaryIO) -> BytesIO | Iterator[Piece] | None:
     if head.startswith(_YAML_BEGINS):
         return _of_yaml(stream)
     if head.lstrip()[:1] in {b"{", b"["}:
-        return _of_document(stream, head) or _of_lines_newest_first(stream, head) or _of_sources(stream, head)
+        return _of_document(stream, head) or _of_lines_newest_first(stream, head)
     return _of_table(stream, head) or _of_lines_newest_first(stream, head)
 
 
@@ -90,25 +89,6 @@ def _of_yaml(stream: BinaryIO) -> BytesIO | None:
     put_in_order(records)
     several = text.count(_STARTED.decode()) > 1
     return (_by_source(records) if several else None) or _log(LogRecords().text_in(records, most=MAX_BYTES))
-
-
-def _of_sources(stream: BinaryIO, head: bytes) -> BytesIO | None:
-    """A record a line, in which several trainings begin early."""
-    if head.count(_STARTED) <= 1 or _by_source(_json_lines(head)) is None or not _is_small(stream):
-        return None
-    records = _json_lines(stream.read())
-    stream.seek(0)
-    return _by_source(records)
-
-
-def _json_lines(data: bytes) -> list[Any]:
-    import json  # noqa: PLC0415 - see above
-
-    records = []
-    for line in data.split(b"\n"):
-        with suppress(ValueError, RecursionError):
-            records.append(json.loads(line.strip(b" ,[]\r")))
-    return records
 
 
 def _by_source(document: Any) -> BytesIO | None:

@@ -1,13 +1,15 @@
 """A log in which several services (``docker compose logs``, ``kubectl logs --prefix``, hosts, workers) train at once,
-taken apart by the name before each line."""
+taken apart by the name before each line or in each record."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from trainmaster.bot.reading.console.reader import ConsoleReader
+from trainmaster.bot.reading.console.records import Path
 from trainmaster.bot.reading.scan.summary import LogSummary
 from trainmaster.record import Fixed
 
@@ -24,16 +26,24 @@ _ANY_TIME: Final = rb"[\d:.,/Z+-]+"
 _AROUND_TIMES: Final = rb"\d{1,4}/\d\d?/\d{1,4}|[^\w\x80-\xff]+"
 """Dates in another order, and what is no part of a name. Loggers may leave out a time that is the one before (Rich)."""
 _NAME_BYTES: Final = 120
+_MOST_SERVICES: Final = 64
+"""Records of further ones are taken for the one's before them."""
 
 
 class Services(Fixed):
-    """``patterns``: what stands before the lines of each, where no bar follows a name."""
+    """``patterns``: what stands before the lines of each, where no bar follows a name. ``path``: where a record names
+    its own."""
 
     names: tuple[bytes, ...]
     patterns: tuple[re.Pattern[bytes], ...] = ()
+    path: Path | None = None
 
     def of_line(self, line: bytes) -> bytes | None:
         """The service that ``line`` names; None when it names none."""
+        if self.path is not None:
+            from trainmaster.bot.reading.scan.sources import source_of  # noqa: PLC0415 - see :func:`_of_records`
+
+            return source_of(line, self.path)
         if self.patterns:
             found = (name for name, one in zip(self.names, self.patterns, strict=True) if one.match(line))
             return next(found, None)
@@ -47,7 +57,16 @@ def services_of(stream: BinaryIO) -> Services | None:
     there."""
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
-    return _behind_bars(head) or _by_what_is_before(head)
+    return _of_records(head) or _behind_bars(head) or _by_what_is_before(head)
+
+
+def _of_records(head: bytes) -> Services | None:
+    if head.lstrip()[:1] not in {b"{", b"["} or head.count(_STARTED) <= 1:
+        return None
+    from trainmaster.bot.reading.scan.sources import sources_of  # noqa: PLC0415 - most logs hold no records
+
+    found = sources_of(head.split(b"\n"))
+    return Services(names=found[1], path=found[0]) if found else None
 
 
 def _behind_bars(head: bytes) -> Services | None:
@@ -99,10 +118,14 @@ def _pattern_of(before: bytes) -> re.Pattern[bytes]:
 def summaries_of(stream: BinaryIO, services: Services) -> dict[str, LogSummary]:
     """What the log says of each service. A line without a name is of the service that it begins with, or of the one
     before it."""
-    readers = {name: (ConsoleReader(brief=True), LogSummary()) for name in services.names}
+    readers: dict[bytes, tuple[ConsoleReader, LogSummary]] = defaultdict(
+        lambda: (ConsoleReader(brief=True), LogSummary())
+    )
     current, number, begins = services.names[0], 1, True
     while line := stream.readline(_LINE_BYTES):
-        current = (services.of_line(line) if begins else None) or current
+        name = services.of_line(line) if begins else None
+        if name is not None and (name in readers or len(readers) < _MOST_SERVICES):
+            current = name
         reader, summary = readers[current]
         reader.line = number
         for fact in reader.feed(line):
@@ -112,4 +135,5 @@ def summaries_of(stream: BinaryIO, services: Services) -> dict[str, LogSummary]:
     for reader, summary in readers.values():
         for fact in reader.finish():
             summary.add(fact)
-    return {name.decode("ascii", "replace"): summary for name, (_, summary) in readers.items()}
+    trained = {name: summary for name, (_, summary) in readers.items() if summary.frame or name in services.names}
+    return {name.decode("utf-8", "replace"): summary for name, summary in trained.items()}

@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 from tests.unit.bot.reading.log_texts import frame, start, validation
+from trainmaster.bot.reading.scan import exports
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
 
 DONE = start() + frame(10, 20) + "\n" + validation() + "\n10 epochs completed in 0.5 hours.\n"
-KILLED = start() + frame(1, 3) + "\nKilled\n"
+RUNS = start() + frame(1, 3)
+KILLED = f"{RUNS}\nKilled\n"
 
 BEFORE = {
     "kubectl": ("[pod/a-0/main] ", "[pod/b-0/main] "),
@@ -34,7 +36,7 @@ def stamped(log: str, before: str) -> list[str]:
     return [before.format(place % 60) + line for place, line in enumerate(log.rstrip("\n").split("\n"))]
 
 
-def by_turns(*logs: list[str]) -> Iterator[str]:
+def by_turns(*logs: list[Any]) -> Iterator[Any]:
     for place in range(max(map(len, logs))):
         yield from (log[place] for log in logs if place < len(log))
 
@@ -88,6 +90,19 @@ def test_of_two_trainings_in_one_export_the_one_that_was_killed_is_told(
         report = scan_stream(io.BytesIO(export(records[::-1] if newest_first else records).encode()))
         expected = (True, "none", "", 0) if one_by_one else (False, "killed", "b-0", 1)
         assert (report.completed, report.crash_kind, report.service, len(report.others)) == expected
+
+
+def test_trainings_of_a_long_export_are_told_apart_whoever_else_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sidecar ends amid them, and a third one begins behind what a glance at the beginning of the export shows."""
+    monkeypatch.setattr(exports, "MAX_BYTES", 0)
+    logs = {"a-0": DONE, "b-0": RUNS, "c-0": KILLED}
+    a, b, c = ([(pod, line) for line in log.split("\n")] for pod, log in logs.items())
+    lines = [*by_turns(a, b), ("shipper", "Killed"), ("b-0", "x" * 70_000), *c]
+    log = "\n".join(json.dumps(record(place, *line)) for place, line in enumerate(lines))
+    report = scan_stream(io.BytesIO(log.encode()))
+    others = {name: one.verdict.value for name, one in report.others}
+    assert (report.service, report.crash_kind) == ("c-0", "killed")
+    assert others == {"a-0": "completed", "b-0": "not_finished"}
 
 
 def test_output_and_errors_of_one_process_are_no_two_sources() -> None:
