@@ -21,6 +21,7 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
                 "Job failed",
                 "oom_reaper",
                 "TERMINATED",
+                "window-CLOSE",
             ),
         ),
         (
@@ -33,14 +34,14 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b(?!\"?\s*[:=]\s*\"?[Ff]alse)"
             r"|\boom_reaper: reaped process \d+|\bContainer killed by YARN\b"
             r"|\bis running beyond (?:physical|virtual) memory limits\b"
-            r"|\bKilled \S+ due to memory (?:used|pressure)"
+            r"|\bKilled \S+ due to memory (?:used|pressure)|\bsystemd-oomd killed \d+ process"
             r"|\b(?:[Pp]rocess|[Cc]ontainer|[Jj]ob|[Tt]ask)\b.{0,60} killed by (?:the )?(?:kernel )?OOM[- ]killer\b"
             r"|\bkilled due to memory pressure \(OOM\)"
             # timeout of coreutils, in the reader's language; what is written in Go; systemd
             r"|^(?:\S*/)?g?timeout: .*\b(?:TERM|KILL|HUP|INT|QUIT)\b|\bsignal: (?:killed|terminated|hangup)\W*$"
             r"|: Killing process \d+ \(.{1,64}\) with signal SIG(?:KILL|TERM)\b|: State '[\w-]+' timed out\. Killing\."
             r"|^srun: error: Node failure on |^job \d+(?:\.\d+)? exceeded \w+ wallclock time"
-            r"|^Job has gone over (?:cgroup )?memory limit"
+            r"|^Job has gone over (?:cgroup )?memory limit|: program aborting due to window-CLOSE event"
             r"|^ERROR: Job failed(?: \(system failure\)|: (?:canceled|execution took longer))"
             r"|^(?:##\[error\]|Error: )?(?:The operation was canceled\.$|The runner has received a shutdown signal"
             r"|The job running on runner .* has exceeded the maximum)"
@@ -173,10 +174,11 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|^srun: error: .*: tasks? \S+: (?:Segmentation fault|Bus error|Aborted)"
             r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
             r"|Main process exited, code=dumped|^(?:\S*/)?g?timeout: the monitored command dumped core"
-            r"|^Canceled future for execute_request message before replies were done"
+            r"|^(?:Error: )?Canceled future for execute_request message before replies were done"
             r"|^# A fatal error has been detected by the Java Runtime|^#\s+SIG[A-Z]+ \(0x[0-9a-f]+\) at pc="
             r"|^\[Nb(?:Convert|Client)App\] ERROR \| Kernel died|KernelRestarter: restarting kernel \("
             r"|^(?:The )?[Kk]ernel (?:for \S+ )?(?:appears to have )?died|^The Kernel crashed while executing"
+            r"|^Fatal error: The Python kernel is unresponsive"
             # an editor tells it in the reader's language
             r"|\b[Kk]ernel\b.{0,120}(?:abgestürzt|崩溃|損毀|當機|クラッシュ|se bloqueó|s.est bloqué|arresto anomalo"
             r"|falhou ao executar|аварийно завершил|중단되었습니다|uległo awarii)|カーネル.{0,40}クラッシュ"
@@ -212,9 +214,8 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
         ("WorkNCCL", "NCCL operations", "inconsistency", "heartbeat of its watchdog", "Heartbeat monitor"),
         (
             r"First PG on this rank that detected no heartbeat of its watchdog|\bHeartbeat monitor timed out!"
-            r"|Watchdog caught collective operation timeout: WorkNCCL"
-            r"|^(?:Some NCCL operations have failed or timed out"
-            r"|To avoid data inconsistency, we are taking the entire process down)"
+            r"|Watchdog caught collective operation timeout: WorkNCCL|\bSome NCCL operations have failed or timed out"
+            r"|\bTo avoid data inconsistency, we are taking the entire process down"
         ),
     ),
 )
@@ -247,6 +248,7 @@ REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             "backoff limit",
             "one of the commands exited",
             "sigkill_handler",
+            "W&B process",
         ),
         (
             r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b"
@@ -255,6 +257,7 @@ REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|^State: FAILED \(exit code |\bJobState=FAILED\b|^Finished with result: (?:exit-code|core-dump)$"
             r"|\bJob has reached the specified backoff limit$|^\(one of the commands exited with non-zero exit code; "
             r"|\bsigkill_handler\] Killing subprocess \d+$"
+            r"|^wandb: Waiting for W&B process to finish\.\.\. \(failed \d+\)"
             r"|^Finished: FAILURE$|^Build step '[^']{1,80}' marked build as failure"
             r"|^(?:mpirun|mpiexec|prterun) detected that one or more processes exited with non-zero status"
         ),

@@ -12,7 +12,7 @@ from trainmaster.bot.reading.console.text import shortened
 from trainmaster.record import Fixed
 
 USER_STOP = "KeyboardInterrupt (user stop)"
-_SAYS_USER_STOP = LazyPattern(r"^KeyboardInterrupt\b|\(SIGINT\)|got signal: 2$|due to control-C event")
+_SAYS_USER_STOP = LazyPattern(r"^KeyboardInterrupt\b|\(SIGINT\)|got signal: 2$|due to control-(?:C|BREAK) event")
 
 
 class ErrorVerdict(Fixed):

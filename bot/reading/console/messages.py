@@ -118,8 +118,11 @@ _TERMINATE = LazyPattern(
     r"^(?:terminate called after throwing an instance of|what\(\): ) ?(.*)|^libc\+\+abi: terminating\b",
     hints=("terminat", "what(): "),
 )
-_REPORTED = LazyPattern(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)", hints=("ErrorMessage",))
-"""SageMaker repeats the last exception behind its own."""
+_REPORTED = LazyPattern(
+    r"^(?:ErrorMessage \"|(?:wandb: ERROR )?Run \w+ errored: )((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)",
+    hints=("ErrorMessage", " errored: "),
+)
+"""SageMaker repeats the last exception behind its own, an agent of W&B as Python represents it."""
 _BATCH_JOB = (
     *("Terminate batch job", "Batchvorgang abbrechen", "Terminer le programme de commandes", "el trabajo por lotes"),
     *("Terminare il processo batch", "o arquivo em lotes", "o trabalho em lotes", "zadanie wsadowe", "batchtaak"),

@@ -52,11 +52,14 @@ _ENDS: Final = (
     r"|^Intel (?:one)?MKL FATAL ERROR: |^LLVM ERROR: |^libgomp: Thread creation failed"
     r"|^OMP: Error #\d+: |^forrtl: (?:severe|error) \(\d+\): "
     r"|\bin another thread when fork\(\) was called\..*Crashing instead"
+    # Open MPI and UCX, which many a cluster loads
+    r"|\] \*\*\* Process received signal \*\*\*|\] Caught signal \d+ \("
 )
 _END_HINTS: Final = (
     *("Fatal ", "fatal ", "double free", "free(): ", "alloc(): ", "malloc_", "malloc: ", "allocation of", "munmap"),
     *("corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM", "libgomp", "OMP: ", "forrtl", "Crashing", "panic"),
     *("tcache_", "libc++abi", "invalid pointer", "overflowed", "Sanitizer", "symbol lookup", "loading shared"),
+    "Caught signal",
 )
 HINTS: Final = (*_ASSERTION_HINTS, *_END_HINTS)
 """A text without any of them is no such end."""

@@ -56,8 +56,8 @@ _BEHIND_ENDS: Final = frozenset(".)）0123456789")
 _MAX_SAID_CHARACTERS: Final = 160
 _MAKE: Final = r"^(?:\S*/)?\w*make(?:\[\d+\])?: \*\*\* \[[^\]]*\] (?P<said>\S.*)$"
 _OF_ANYBODY: Final = (
-    r"\b(?:[Tt]erminated|[Kk]illed|died|crashed|exited|ended|termination|exit successfully|Negsignal)\b.{0,60}?"
-    r"(?:\bsignal[ :]+(?P<number>\d{1,2})\b(?!\.\w)|\b(?P<name>SIG[A-Z]+)\b)"
+    r"\b(?:[Tt]erminated|(?i:killed)|died|crashed|exited|ended|termination|exit successfully|Negsignal)\b.{0,60}?"
+    r"(?:\b(?i:signal)[ :]+(?P<number>\d{1,2})\b(?!\.\w)|\b(?P<name>SIG[A-Z]+)\b)"
     r"|^(?:Program|Thread \d+ .{1,80}) received signal (?P<fault>SIG(?:SEGV|ABRT|BUS|FPE|ILL|TRAP|SYS))\b"
     r"|\bsending (?P<sent>SIG(?:KILL|TERM)) to process \d+"
     # LSF, the second line of a launcher of MPI

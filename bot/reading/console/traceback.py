@@ -14,7 +14,7 @@ from trainmaster.bot.reading.console.text import shortened
 _HINT = "Traceback (most"
 _HEAD = "Traceback (most recent call last):"
 _BOX = r"[╭┌+][─━-]+ ?Traceback \(most recent call last\) ?[─━-]*[╮┐+]?$"
-_NAMED_HEAD = r"^(\w+) +Traceback \(most recent call last\)$"
+_NAMED_HEAD = r"(?<!\S)(\w+) +Traceback \(most recent call last\)$"
 """IPython shows the exception's name above, and has it again below the frames."""
 _BOX_BEGINS = ("╭", "┌", "+-")
 _BOX_SIDES = ("│", "┃", "|")
@@ -103,8 +103,8 @@ class TracebackReader:
         elif box := re.search(_BOX, text):
             self._begin(text, before=text[: box.start()])
             self._in_box = True
-        elif named := re.match(_NAMED_HEAD, text):
-            self._begin(text, before="")
+        elif named := re.search(_NAMED_HEAD, text):
+            self._begin(text, before=text[: named.start()])
             self._name = named[1]
         else:
             return False

@@ -343,6 +343,8 @@ class LogSummary:
         process was killed, or lost the others, is how a run ends in which another had raised something before."""
         stops = [error for error in errors if error.detail.startswith("KeyboardInterrupt")]
         telling = [error for error in errors if error.kind is not CrashKind.EXCEPTION]
+        if telling and telling[0].kind is CrashKind.NCCL:  # ranks write by turns
+            telling = [error for error in telling if error.kind is CrashKind.OOM] or telling
         if telling and telling[0].kind in _CONSEQUENCES:
             raised = errors[: errors.index(telling[0])]
             telling = [error for error in raised if error.origin is ErrorOrigin.MAIN and error not in stops][

@@ -60,6 +60,9 @@ _SAID = {
         "rc=137",
         "EXIT 143",
         "train.sh: line 3:  4711 User defined signal 2   python train.py",
+        "=   KILLED BY SIGNAL: 9 (Killed)",
+        "systemd[1]: train.service: systemd-oomd killed 12 process(es) in this unit.",
+        "forrtl: error (200): program aborting due to window-CLOSE event",
     ),
     "exception": (
         "ExitCode 1",
@@ -99,6 +102,11 @@ _SAID = {
         "MPI_ABORT was invoked on rank 0 in communicator MPI_COMM_WORLD",
         "Command failed with exit code 1: python train.py",
         "Canceled future for execute_request message before replies were done",
+        "Error: Canceled future for execute_request message before replies were done",
+        "Fatal error: The Python kernel is unresponsive.",
+        "[gpu1:04711] *** Process received signal ***",
+        "[gpu1:4711 :0:4711] Caught signal 11 (Segmentation fault: address not mapped to object at address 0x10)",
+        "wandb: Waiting for W&B process to finish... (failed 1). Press Control-C to abort syncing.",
     ),
 }
 _RAISED = {
@@ -153,6 +161,8 @@ _QUIET = (
     "returned 137 boxes",
     "val: State: FAILED images 3",
     "we stopped hearing from agent smith",
+    "wandb: Waiting for W&B process to finish... (success).",
+    "Caught signal strength 11 (dBm)",
 )
 SAID = [(kind, said) for table in (endings.SAID, _SAID) for kind, lines in table.items() for said in lines]
 """Lines that tell of an end, each with its kind."""

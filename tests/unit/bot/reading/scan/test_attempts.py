@@ -134,6 +134,7 @@ def test_a_guard_that_gave_up_says_why() -> None:
         pytest.param("\n[1]+  Unterbrechung           python train.py\n", id="a job, in German"),
         pytest.param("\nzsh: interrupt  python train.py\n", id="zsh"),
         pytest.param("\nforrtl: error (200): program aborting due to control-C event\n", id="Intel Fortran"),
+        pytest.param("\nforrtl: error (200): program aborting due to control-BREAK event\n", id="of an editor"),
         pytest.param(
             raised("subprocess.CalledProcessError: Command 'x' died with <Signals.SIGINT: 2>."), id="subprocess"
         ),

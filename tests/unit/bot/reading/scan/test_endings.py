@@ -34,6 +34,17 @@ ENDINGS = {
     "heap": ("\ndouble free or corruption (!prev)\n", "exception", "double free"),
     "two_openmp": ("\nOMP: Error #15: Initializing libiomp5md.dll, but found it already\n", "exception", "OMP"),
     "intel_control_c": ("\nforrtl: error (200): program aborting due to control-C event\n", "exception", "control-C"),
+    "ranks_by_turns": (
+        raised("torch.distributed.DistBackendError: NCCL error") + raised("MemoryError: CUDA out of memory."),
+        "oom", "CUDA out of memory",
+    ),
+    "nccl_behind_its_place": (
+        "\n[E ProcessGroupNCCL.cpp:460] To avoid data inconsistency, we are taking the entire process down.\n",
+        "nccl", "taking the entire process down",
+    ),
+    "agent_of_wandb": (
+        "\nwandb: ERROR Run ab12 errored: OutOfMemoryError('CUDA out of memory.')\n", "oom", "CUDA out of memory",
+    ),
     "notebook_stopped": ("\n^C\n", "exception", "KeyboardInterrupt (user stop)"),
     "notebook_stopped_in_a_frame": ("^C\n", "exception", "KeyboardInterrupt (user stop)"),
     "notebook_interrupted": (
