@@ -31,7 +31,10 @@ _WHOLE_LINES: Final = (
 _MAX_BEHIND_CHARACTERS: Final = 80
 _TIME_BEHIND: Final = r"\t\d{10,19}$"
 """``aws logs get-log-events`` has one before the line and one behind it."""
-_PARTS: Final = r"(?P<space>\s+)|(?P<number>\d+)|(?P<word>[^\W\d_]+\.?(?=\s)|[^\W\d_]+)|(?P<other>[\W_])"
+_PARTS: Final = (
+    r"(?P<space>\s+)|(?P<id>0x[\da-fA-F]+|(?<!\w)(?=[a-f]*\d)[\da-f]{4,}(?!\w))|(?P<number>\d+)"
+    r"|(?P<word>[^\W\d_]+\.?(?=\s)|[^\W\d_]+)|(?P<other>[\W_])"
+)
 LEVELS: Final = frozenset(
     {"TRACE", "DEBUG", "INFO", "INFORMATION", "NOTICE", "WARNING", "WARN", "ERROR", "ERR", "CRITICAL", "FATAL"}
 )
@@ -128,8 +131,8 @@ def _level_place(stamp: str) -> int:
 
 
 def stamp_pattern(stamp: str) -> str:
-    """Matches ``stamp`` with any other time, number and level in it, and, where it tells a time, any other word: months
-    and weekdays change, in every language."""
+    """Matches ``stamp`` with any other time, number, id in hexadecimal and level in it, and, where it tells a time, any
+    other word: months and weekdays change, in every language."""
     tells_time = re.search(r"\d[:.]\d\d|\d{6}", stamp) is not None
     kept = stamp.rstrip()
     parts = [_part(token, any_word=tells_time) for token in re.finditer(_PARTS, kept)]
@@ -146,6 +149,8 @@ def stamp_of_same_words(stamp: str) -> re.Pattern[str]:
 def _part(token: re.Match[str], *, any_word: bool) -> str:
     if token["space"]:
         return r"\s+"
+    if token["id"]:
+        return r"[\da-fA-Fx]+"
     if token["number"]:
         return r"\d+"
     if token["word"] and token["word"].upper().strip(".") in LEVELS:

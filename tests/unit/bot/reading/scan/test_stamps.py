@@ -32,6 +32,7 @@ ENDS = {
 CHANGES = (
     *(("Mar ", "Apr "), ("Mär", "Apr"), ("mars", "avril"), ("févr.", "mars"), ("3月", "12月"), ("Thu", "Fri")),
     *(("INFO", "ERROR"), ("01O", "01E"), ("мар", "апр"), (" AM", " PM")),
+    *(("5f6e1a2b12345678", "5f70badc0ffee123"), ("8f1c2a3b-12ab", "ab3fe912-9c0d")),
 )
 
 
