@@ -149,8 +149,10 @@ class SegmentReader:
         return self.read(part, line)
 
     def _read_text(self, text: str, line: int, *, at_end: bool) -> list[ConsoleFact]:
-        if _JUNK_SHARE * text.count("\ufffd") > len(text):
-            return []
+        if "\ufffd" in text:
+            said = self.wrapping.bare(text)[0]
+            if _JUNK_SHARE * said.count("\ufffd") > len(said):
+                return []
         if len(text) > _MAX_TEXT_CHARACTERS:
             text = f"{text[: _MAX_TEXT_CHARACTERS // 2]} {text[-_MAX_TEXT_CHARACTERS // 2 :]}"
         columns = find_header(text)

@@ -70,7 +70,7 @@ class Wrapping:
         """
         text = segment.decode("utf-8", "replace").replace("\0", "")  # a file cut under its writer has a hole of NULs
         if "\ufffd" in text and len(segment) <= _MAX_LEGACY_BYTES and not _NO_WORDS.search(segment):
-            text = self._of_another_console(segment) or text
+            text = self._of_another_console(segment, text)
         record = self._records.text_of(text, parts)
         if record is not None:
             text = record
@@ -98,16 +98,20 @@ class Wrapping:
             self._stamps.learn(one)
         return texts
 
-    def _of_another_console(self, segment: bytes) -> str | None:
-        """``segment`` as the first encoding reads it in which a shell tells of a signal; None when it does in none."""
+    def _of_another_console(self, segment: bytes, text: str) -> str:
+        """``text`` of ``segment``, behind its stamp as the first encoding reads it in which a shell tells of a signal.
+        The stamp was learnt from lines that were no UTF-8 either, and stays as it is."""
+        said = self.bare(text)[0]
+        starts = range(len(segment) + 1)
+        behind = next(segment[at:] for at in starts if segment[at:].decode("utf-8", "replace") == said)
         for encoding in _LEGACY:
             try:
-                text = segment.decode(encoding)
+                read = behind.decode(encoding)
             except UnicodeDecodeError:
                 continue
-            if signal_told(self.bare(text)[0].strip()):
-                return text
-        return None
+            if signal_told(read.strip()):
+                return text.removesuffix(said) + read
+        return text
 
     def bare(self, text: str) -> tuple[str, bool]:
         """``text`` without what shippers and loggers put in front; its own indentation stays. Whether a logger did."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.reading.log_texts import TRACEBACK, frame, header, raised, start, validation
+from tests.unit.bot.reading.log_texts import TRACEBACK, frame, header, raised, start, tqdm_frame, validation
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_file, scan_stream
 
 LOG = (
@@ -141,6 +141,23 @@ def test_a_shell_is_understood_on_a_console_that_is_not_in_utf_8(said: str, enco
     assert (report.crashed, report.crash_kind, report.last_batch) == (True, "killed", 3)
     again = scan_stream(io.BytesIO(log.encode() + f"{stamp}{said}\n".encode(encoding) + frame(1, 4).encode()))
     assert not again.crashed
+
+
+@pytest.mark.parametrize(
+    ("stamp", "encoding", "words"),
+    [
+        ("2026年05月01日 12:00:0{0} 星期五 信息: ", "gbk", "已杀死"),
+        ("2026年05月01日 12:00:0{0} 情報: ", "shift_jis", "強制終了"),
+        ("1 мая 2026 12:00:0{0} ИНФО: ", "cp1251", "Убито"),
+        ("1. März 12:00:0{0} ", "latin-1", "Getötet"),
+    ],
+)
+def test_a_stamp_on_such_a_console_hides_no_end(stamp: str, encoding: str, words: str) -> None:
+    log = f"{start()}{tqdm_frame(1, 3)}".replace("🚀", "").replace("█", "#").split("\n")
+    for said in (words, "Killed"):
+        lines = [f"{stamp.format(place % 10)}{line}\n" for place, line in enumerate([*log, said])]
+        report = scan("".join(lines).encode(encoding))
+        assert (report.crash_kind, report.crash_detail, report.last_batch) == ("killed", said, 3)
 
 
 @pytest.mark.parametrize("said", ["Fin de l'époque", "数据加载完成", "Größe: 640", "Данные загружены", "학습 완료"])
