@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.console.records import Path
+from trainmaster.bot.reading.console.stamps import LEVELS
 from trainmaster.bot.reading.scan.summary import LogSummary
 from trainmaster.record import Fixed
 
@@ -23,7 +24,8 @@ _STARTED: Final = b"Starting training for "
 _TABLE: Final = b"GPU_mem "
 _TIME: Final = rb"\d{4}[-/]\d\d[-/]\d\d|\d+(?:[:.,]\d+)+(?:Z|[+-]\d\d:?\d\d)?|\d{9,}"
 _ANY_TIME: Final = rb"[\d:.,/Z+-]+"
-_AROUND_TIMES: Final = rb"\d{1,4}/\d\d?/\d{1,4}|[^\w\x80-\xff]+"
+_LEVELS: Final = "|".join(sorted(LEVELS)).encode()
+_NO_NAME: Final = rb"\d{1,4}/\d\d?/\d{1,4}|(?i:\b(?:%b|std(?:out|err))\b)|[^\w\x80-\xff]+" % _LEVELS
 """Dates in another order, and what is no part of a name. Loggers may leave out a time that is the one before (Rich)."""
 _NAME_BYTES: Final = 120
 _MOST_SERVICES: Final = 64
@@ -92,7 +94,7 @@ def _by_what_is_before(head: bytes) -> Services | None:
     if len(begun) < 2 or drawn != set(begun) or b"" in drawn:
         return None
     names = tuple(re.sub(_TIME, b"", before).strip() for before in begun)
-    if len({re.sub(_AROUND_TIMES, b"", name) for name in names}) < len(names):
+    if len({re.sub(_NO_NAME, b"", name) for name in names}) < len(names):
         return None
     services = Services(names=names, patterns=tuple(map(_pattern_of, begun)))
     order = [name for line in lines if (name := services.of_line(line)) is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 from collections.abc import Callable, Iterator
 from itertools import chain, product
 from typing import Any
@@ -132,6 +133,18 @@ def test_attempts_of_which_two_are_of_one_host_are_no_trainings_at_once() -> Non
 def test_what_changes_with_each_line_names_no_training(before: str) -> None:
     report = scan(stamped(KILLED + DONE, before))
     assert (report.completed, report.service) == (True, "")
+
+
+def test_levels_of_a_logger_name_no_training() -> None:
+    for seed in range(20):
+        dice = random.Random(seed)
+        told = [(dice.choice(("INFO", "error")), line) for line in (KILLED + DONE).split("\n")]
+        for log in (
+            [f"{level}:train:{line}" for level, line in told],
+            [json.dumps({"l": a, "msg": b}) for a, b in told],
+        ):
+            report = scan(log)
+            assert (report.completed, report.service) == (True, "")
 
 
 @pytest.mark.parametrize("date", ["[05/01/26 01:02:{0:02}] ", "[01:02:{0:02}] ", "01.05.26 01:02:{0:02} "])
