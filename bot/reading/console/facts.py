@@ -113,6 +113,15 @@ class TrainFrame(ConsoleFact):
         """Names of the losses that are NaN or infinite."""
         return tuple(name for name, value in self.losses if not math.isfinite(value))
 
+    def is_redrawn_by(self, other: TrainFrame) -> bool:
+        """Whether ``other`` only draws it again, as closing a bar does."""
+        return self._drawn == other._drawn
+
+    @property
+    def _drawn(self) -> tuple[object, ...]:
+        # By text, since NaN differs from itself.
+        return self.epoch, self.epochs, self.batch, self.batches, repr(self.losses)
+
 
 class PlainBar(ConsoleFact):
     """A training bar without Ultralytics' columns: drawn before the first batch, or by somebody's own loop."""

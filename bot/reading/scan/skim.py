@@ -23,7 +23,7 @@ from trainmaster.bot.reading.console.wraps import is_wrapped
 from trainmaster.bot.reading.scan.hits import Hits, run_pattern, val_bars_pattern
 from trainmaster.bot.reading.scan.lines import LineCounter
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
-from trainmaster.bot.reading.scan.summary import LogSummary, same_drawing
+from trainmaster.bot.reading.scan.summary import LogSummary
 from trainmaster.bot.reading.scan.telling import TELLING, is_quiet
 from trainmaster.record import replaced
 
@@ -351,11 +351,13 @@ class _Skimmer:
     def _stands_alone(self, fact: ConsoleFact) -> bool:
         """Whether the summary takes ``fact`` the same without what is untold before it: no redrawn frame does."""
         if isinstance(fact, TrainFrame) and fact.batch is not None:
-            return self._summary.frame is None or not same_drawing(self._summary.frame, fact)
+            return self._summary.frame is None or not self._summary.frame.is_redrawn_by(fact)
         return isinstance(fact, Header)
 
     def _add(self, fact: ConsoleFact, offset: int) -> None:
         self._summary.add(fact)
+        if self._summary.late_line is not None:  # which frames share its line is not known of those passed over
+            raise NotSkimmableError
         if isinstance(fact, ValRow):
             self._row_offset = offset
 
@@ -364,4 +366,4 @@ def _goes_on(facts: list[ConsoleFact]) -> bool:
     """Whether training went on within ``facts``, whatever stands before them, and its place is told."""
     frames = [fact for fact in facts if isinstance(fact, TrainFrame) and fact.batch is not None]
     validates = any(isinstance(fact, ValBar | ValRow) for fact in facts)
-    return bool(frames) and (validates or any(not same_drawing(frames[0], frame) for frame in frames[1:]))
+    return bool(frames) and (validates or any(not frames[0].is_redrawn_by(frame) for frame in frames[1:]))

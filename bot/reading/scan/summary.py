@@ -90,15 +90,19 @@ class LogSummary:
         """Whether an ``all`` row followed the last frame."""
         self._nonfinite: TrainFrame | None = None
         self._nonfinite_place = -1
+        """Where its incident stands among ``_incidents``; -1 when that is full."""
         self._repeats = 0
         """Frames that its incident does not count yet."""
-        """Where its incident stands among ``_incidents``; -1 when that is full."""
         self._new_pass = False
         """Whether an epoch began since the last non-finite frame, be it the same one again."""
         self._new_table = False
         """Whether a head was printed since the last frame, so that the next is no redrawing of it."""
         self._errors: list[tuple[FatalError, SummaryEntry]] = []
         """Since training last went on."""
+        self._undrawn_table = False
+        """Whether an error came between a head and the first frame below it."""
+        self.late_line: int | None = None
+        """The line of that frame. Docker keeps an unended line back, so the error may have ended what is on it."""
         self._outlived: list[tuple[FatalError, SummaryEntry]] = []
         """Errors of this attempt after which training went on."""
         self._leaked = False
@@ -125,6 +129,7 @@ class LogSummary:
                 self._add_error(fact)
             case Header():
                 self._new_pass = self._new_table = True
+                self._undrawn_table = False
             case NanRecovery():
                 self._new_pass = True
                 self._add_incident(self._entry(fact, fact.text, "nan_recovery"))
@@ -240,7 +245,10 @@ class LogSummary:
         last = self.frame
         if frame.batch is None and last is not None and last.epoch == frame.epoch and last.epochs == frame.epochs:
             frame = replaced(frame, batch=last.batch, batches=last.batches)
-        if not frame.late and (last is None or self._new_table or not same_drawing(last, frame)):
+        if self._undrawn_table and self._new_table:
+            self.late_line = frame.line
+        late = frame.late or frame.line == self.late_line
+        if not late and (last is None or self._new_table or not last.is_redrawn_by(frame)):
             self._goes_on()
             self._ended = self.early_stopped = self._validated = False
             self.ended_early = None
@@ -282,6 +290,7 @@ class LogSummary:
         self._repeats = 0
 
     def _add_error(self, error: FatalError) -> None:
+        self._undrawn_table = self._new_table
         entry = self._entry(error, error.text, USER_STOPPED if is_user_stop(error.detail) else error.kind.value)
         if self._errors and (self._errors[-1][1].kind, self._errors[-1][1].text) == (entry.kind, entry.text):
             last = self._errors[-1]
@@ -346,10 +355,9 @@ class LogSummary:
         if telling and telling[0].kind is CrashKind.NCCL:  # ranks write by turns
             telling = [error for error in telling if error.kind is CrashKind.OOM] or telling
         if telling and telling[0].kind in _CONSEQUENCES:
-            raised = errors[: errors.index(telling[0])]
-            telling = [error for error in raised if error.origin is ErrorOrigin.MAIN and error not in stops][
-                -1:
-            ] or telling
+            before = errors[: errors.index(telling[0])]
+            raised = [error for error in before if error.origin is ErrorOrigin.MAIN and error not in stops]
+            telling = raised[-1:] or telling
         chosen = min([*stops[:1], *telling[:1]], key=lambda error: error.line, default=errors[-1])
         detail = chosen.detail
         if chosen in stops:
@@ -385,15 +393,3 @@ class LogSummary:
 
 def _is_from_outside(error: FatalError) -> bool:
     return error.kind is CrashKind.KILLED or is_user_stop(error.detail)
-
-
-def same_drawing(a: TrainFrame, b: TrainFrame) -> bool:
-    """Whether ``b`` only redraws ``a``, as closing a bar does."""
-    # By text, since NaN differs from itself.
-    return (a.epoch, a.epochs, a.batch, a.batches, repr(a.losses)) == (
-        b.epoch,
-        b.epochs,
-        b.batch,
-        b.batches,
-        repr(b.losses),
-    )

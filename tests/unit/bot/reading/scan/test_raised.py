@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.unit.bot.reading.log_texts import TRACEBACK, frame, start, tqdm_frame
+from tests.unit.bot.reading.log_texts import TRACEBACK, frame, header, raised, start, tqdm_frame, validation
 from trainmaster.bot.reading.scan.scanner import ScanReport, ScanVerdict, scan_stream
 
 BOX = (
@@ -69,6 +69,24 @@ def test_a_box_in_the_column_of_a_logger_is_one() -> None:
 )
 def test_a_box_alone_ends_nothing(behind: str) -> None:
     assert scan(f"{start()}{frame(1, 3)}\n{BOX}{behind}").verdict is ScanVerdict.NOT_FINISHED
+
+
+ERROR = "torch.OutOfMemoryError: CUDA out of memory."
+
+
+@pytest.mark.parametrize(
+    ("behind", "crashed"),
+    [
+        pytest.param(frame(1, 0) + frame(1, 1), True, id="the line that docker kept back until the end"),
+        pytest.param(frame(1, 0) + frame(1, 1) + "\n" + validation(), False, id="a validation"),
+        pytest.param(frame(1, 0) + "\n" + frame(1, 1), False, id="a line a frame"),
+        pytest.param(header() + frame(1, 0) + frame(1, 1), False, id="another table"),
+    ],
+)
+def test_an_error_below_a_head_may_have_ended_what_is_drawn_on_the_line_behind_it(behind: str, crashed: bool) -> None:
+    report = scan(f"{start()}{raised(ERROR)}{behind}")
+    assert (report.crashed, report.last_epoch) == (crashed, 1)
+    assert not scan(f"{start()}{frame(1, 2)}{raised(ERROR)}{behind}").crashed
 
 
 RECORDS = {

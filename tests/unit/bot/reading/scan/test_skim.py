@@ -132,6 +132,7 @@ def skimmed(path: Path, log: bytes, block_bytes: int) -> dict[str, Any] | None:
 @given(st.lists(st.sampled_from(sorted(PIECES)), max_size=25), st.sampled_from([600, 1000, 4096, 1 << 20]))
 @example(["start", "nan_frames", "header", "nan_frames"], 1 << 20)
 @example(["start", "crash", "row", "frames"], 1 << 20)
+@example(["start", "crash", "frames", "header"], 600)
 @example(["start", "one_inf", "crash", "frames", "one_inf", "banner"], 1 << 20)
 @example(["one_inf", "killed_in_german", "one_inf", "banner"], 600)
 @example(["start", "frames", "v3_validation", *["frames"] * 30, "validation_bars", "frames"], 1 << 20)
