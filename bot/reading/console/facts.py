@@ -123,6 +123,10 @@ class TrainFrame(ConsoleFact):
         return self.epoch, self.epochs, self.batch, self.batches, repr(self.losses)
 
 
+class KeptBack(ConsoleFact):
+    """An error stands amid a line, where a container's runtime cuts one: the rest of it follows when all is over."""
+
+
 class PlainBar(ConsoleFact):
     """A training bar without Ultralytics' columns: drawn before the first batch, or by somebody's own loop."""
 

@@ -15,6 +15,7 @@ _MAX_SOURCES: Final = 16
 _TAG_BYTES: Final = 80
 _CHUNK_BYTES: Final = 16 * 1024
 """Docker cuts a line only there: an unfinished record that is shorter is what a stream held as its process ended."""
+_ERROR: Final = b"Traceback (most recent call last):"
 _HINTS: Final = ('"stream"', '"stream_name"', '"logtag"', '"partial_', '"_LINE_BREAK"')
 _OF_DOCKER: Final = frozenset({"log", "stream", "time"})
 _OF_KAGGLE: Final = frozenset({"data", "stream_name", "time"})
@@ -66,6 +67,13 @@ def keeps_line_ends(fields: Any) -> bool:
     """Whether a record of these ``fields``, as Docker and Kaggle write them, has its line feed unless its line goes on
     in the next."""
     return isinstance(fields, dict) and (fields.keys() >= _OF_DOCKER or fields.keys() >= _OF_KAGGLE)
+
+
+def is_cut_by_error(piece: bytes, start: int) -> bool:
+    """Whether ``piece``, which begins so many bytes behind the beginning of its line, shows the errors of a process
+    where the runtime has cut its output. Without records, as ``docker logs`` prints it, nothing else tells."""
+    place = piece.find(_ERROR)
+    return place >= 0 and start + place > 0 and (start + place) % _CHUNK_BYTES == 0
 
 
 class CutLines:

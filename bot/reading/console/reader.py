@@ -10,6 +10,7 @@ from trainmaster.bot.reading.console.encodings import WideText, too_short_for_ut
 from trainmaster.bot.reading.console.facts import (
     ConsoleFact,
     Header,
+    KeptBack,
     PlainBar,
     RunBanner,
     Started,
@@ -32,7 +33,7 @@ from trainmaster.bot.reading.console.frames import (
     own_loop,
 )
 from trainmaster.bot.reading.console.messages import read_message
-from trainmaster.bot.reading.console.parts import CutLines, RecordParts
+from trainmaster.bot.reading.console.parts import CutLines, RecordParts, is_cut_by_error
 from trainmaster.bot.reading.console.text import Wrapping
 from trainmaster.bot.reading.console.traceback import TracebackReader
 from trainmaster.bot.reading.console.wraps import Piece, WrappedRows
@@ -212,6 +213,8 @@ class ConsoleReader:
         self._cut_lines = CutLines()
         self._rows = WrappedRows(self._segments.is_row)
         self._begins_line = True
+        self._passed = 0
+        """So many bytes of the line were read."""
         self._pending = b""
         self._begun = False
         self._utf16: WideText | None = None
@@ -245,6 +248,7 @@ class ConsoleReader:
             self._read_pieces(self._rows.rest(), facts)
             facts += self._segments.read_part(part, self.line)
             self._begins_line = False
+            self._passed += len(part)
         self._pending = self._pending[start:] if start else self._pending
         return facts
 
@@ -293,10 +297,12 @@ class ConsoleReader:
         segments = line.split(b"\r")
         last = segments.pop()
         self._read_segments(segments, facts)
+        if is_cut_by_error(last, self._passed):
+            facts.append(KeptBack(line=self.line))
         if self._begins_line and last:
             last = self._cut_lines.begun(last)
         self._read_segment(self._cut_lines.ended(last), facts)
-        self._begins_line = True
+        self._begins_line, self._passed = True, 0
 
     def _read_segments(self, segments: list[bytes], facts: list[ConsoleFact]) -> None:
         """Read pieces of one line that are not its last."""
@@ -305,6 +311,7 @@ class ConsoleReader:
         for segment in segments:
             self._read_segment(self._cut_lines.begun(segment) if self._begins_line else segment, facts)
             self._begins_line = False
+            self._passed += len(segment) + 1
 
     def _read_segment(self, segment: bytes, facts: list[ConsoleFact]) -> None:
         if segment:

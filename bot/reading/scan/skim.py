@@ -16,7 +16,7 @@ from pathlib import Path
 from trainmaster.bot.reading.console.encodings import utf16_of
 from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import Columns
-from trainmaster.bot.reading.console.parts import is_tagged, line_before, whole_piece
+from trainmaster.bot.reading.console.parts import is_cut_by_error, is_tagged, line_before, whole_piece
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import are_over_lines, is_notebook
 from trainmaster.bot.reading.console.wraps import is_wrapped
@@ -156,6 +156,8 @@ class _Skimmer:
         return is_wrapped(self._read_at(self._size // 2, _SAMPLE_BYTES).partition(b"\n")[2])
 
     def _read_piece(self, piece: bytes, offset: int, *, at_end: bool = False) -> list[ConsoleFact]:
+        if is_cut_by_error(piece, offset - self._line):
+            raise NotSkimmableError
         reader = self._reader
         columns, val_columns = reader.columns, reader.val_columns
         facts = reader.read_long(piece, self._line, at_end=at_end)

@@ -14,6 +14,7 @@ from trainmaster.bot.reading.console.facts import (
     ErrorOrigin,
     FatalError,
     Header,
+    KeptBack,
     NanRecovery,
     Notice,
     NoticeKind,
@@ -99,10 +100,10 @@ class LogSummary:
         """Whether a head was printed since the last frame, so that the next is no redrawing of it."""
         self._errors: list[tuple[FatalError, SummaryEntry]] = []
         """Since training last went on."""
-        self._undrawn_table = False
-        """Whether an error came between a head and the first frame below it."""
+        self._kept_back = False
+        """Whether an error came between a head and the first frame below it, or amid a line."""
         self.late_line: int | None = None
-        """The line of that frame. Docker keeps an unended line back, so the error may have ended what is on it."""
+        """The line of the next frame. Docker keeps an unended line back, so the error may have ended what is on it."""
         self._outlived: list[tuple[FatalError, SummaryEntry]] = []
         """Errors of this attempt after which training went on."""
         self._leaked = False
@@ -129,7 +130,9 @@ class LogSummary:
                 self._add_error(fact)
             case Header():
                 self._new_pass = self._new_table = True
-                self._undrawn_table = False
+                self._kept_back = False
+            case KeptBack():
+                self._kept_back = True
             case NanRecovery():
                 self._new_pass = True
                 self._add_incident(self._entry(fact, fact.text, "nan_recovery"))
@@ -245,8 +248,8 @@ class LogSummary:
         last = self.frame
         if frame.batch is None and last is not None and last.epoch == frame.epoch and last.epochs == frame.epochs:
             frame = replaced(frame, batch=last.batch, batches=last.batches)
-        if self._undrawn_table and self._new_table:
-            self.late_line = frame.line
+        if self._kept_back and self._errors:
+            self.late_line, self._kept_back = frame.line, False
         late = frame.late or frame.line == self.late_line
         if not late and (last is None or self._new_table or not last.is_redrawn_by(frame)):
             self._goes_on()
@@ -290,7 +293,7 @@ class LogSummary:
         self._repeats = 0
 
     def _add_error(self, error: FatalError) -> None:
-        self._undrawn_table = self._new_table
+        self._kept_back = self._kept_back or self._new_table
         entry = self._entry(error, error.text, USER_STOPPED if is_user_stop(error.detail) else error.kind.value)
         if self._errors and (self._errors[-1][1].kind, self._errors[-1][1].text) == (entry.kind, entry.text):
             last = self._errors[-1]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.unit.bot.reading.log_texts import TRACEBACK, frame, header, raised, start, tqdm_frame, validation
-from trainmaster.bot.reading.scan.scanner import ScanReport, ScanVerdict, scan_stream
+from trainmaster.bot.reading.scan.scanner import ScanReport, ScanVerdict, scan_file, scan_stream
+from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
 
 BOX = (
     "╭──────────────── Traceback (most recent call last) ────────────────╮\n"
@@ -87,6 +89,26 @@ def test_an_error_below_a_head_may_have_ended_what_is_drawn_on_the_line_behind_i
     report = scan(f"{start()}{raised(ERROR)}{behind}")
     assert (report.crashed, report.last_epoch) == (crashed, 1)
     assert not scan(f"{start()}{frame(1, 2)}{raised(ERROR)}{behind}").crashed
+
+
+def docker_logs(output: bytes, errors: bytes) -> bytes:
+    """Of a line without an end Docker prints pieces of 16 KiB, and what is left once all is over."""
+    whole = output.rfind(b"\n") + 1
+    cut = len(output) - (len(output) - whole) % (16 * 1024)
+    return output[:cut] + errors + output[cut:]
+
+
+@pytest.mark.parametrize("frames", [100, 140, 300])
+def test_an_error_where_docker_cuts_a_line_may_have_ended_what_is_drawn_behind_it(tmp_path: Path, frames: int) -> None:
+    drawn = f"{start()}{''.join(frame(1, batch, batches=1_000) for batch in range(frames))}"
+    log = docker_logs(drawn.encode(), raised(ERROR).lstrip().encode())
+    path = tmp_path / "docker.log"
+    for behind, crashed in ((b"", True), (b"\n" + validation().encode(), False)):
+        path.write_bytes(log + behind)
+        report = scan_file(path)
+        assert (report.crashed, report.last_batch) == (crashed, frames - 1)
+        with pytest.raises(NotSkimmableError):
+            skim(path, block_bytes=4096)
 
 
 RECORDS = {
