@@ -103,7 +103,7 @@ class Wrapping:
         The stamp was learnt from lines that were no UTF-8 either, and stays as it is."""
         said = self.bare(text)[0]
         starts = range(len(segment) + 1)
-        behind = next(segment[at:] for at in starts if segment[at:].decode("utf-8", "replace") == said)
+        behind = next((segment[at:] for at in starts if segment[at:].decode("utf-8", "replace") == said), b"")
         for encoding in _LEGACY:
             try:
                 read = behind.decode(encoding)
