@@ -141,10 +141,12 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
 
 
 def _outcome(in_weights: int, *, firing: bool) -> str:
-    """How the epoch is once nothing is found of it any more: one that is over does not become better."""
-    if firing or not in_weights:
+    """How the epoch is once nothing is found of it any more: it goes on, is over, or was given up by a start anew. None
+    of them takes a bad batch out of the weights."""
+    if not in_weights:
         return "healthy again"
-    return f"over, with {counted(in_weights, 'bad batch', 'bad batches')} in the weights"
+    past = "past its bad batches" if firing else "over"
+    return f"{past}, with {counted(in_weights, 'bad batch', 'bad batches')} in the weights"
 
 
 def _images(last: BadBatchFact) -> tuple[str, ...]:

@@ -82,6 +82,20 @@ def test_an_epoch_that_ended_with_a_bad_batch_in_the_weights_is_not_healthy_agai
     assert said in found.resolution
 
 
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("observed", "past its bad batches, with 1 bad batch in the weights"), ("skipped", "healthy again")],
+)
+def test_an_epoch_that_a_restart_gives_up_is_not_called_healthy_with_a_bad_batch_in_the_weights(
+    written: WrittenRun, look: Look, action: str, said: str
+) -> None:
+    written.start_epoch(1, 0)
+    written.bad_batch(1, 42, 50, action=action)
+    written.beat(60, epoch=1, batch=42)
+    (found,) = check_nonfinite(look(), LIMITS, START_TS + 61)
+    assert (found.nature, found.resolution.endswith(f"epoch 1 is {said}")) == (Nature.CONDITION, True)
+
+
 def test_a_bad_batch_of_an_epoch_that_is_over_is_still_told(written: WrittenRun, look: Look) -> None:
     written.bad_batch(1, 42, 50)
     written.finish_epoch(1, 90, nonfinite=1, skipped=1)
