@@ -19,6 +19,7 @@ from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.adopted_facts import (
     UNGUARDED,
+    AtWork,
     Happened,
     adoption_in,
     bad_batch_data,
@@ -26,7 +27,6 @@ from trainmaster.bot.reading.adopted_facts import (
     ending_of,
     epoch_finished_data,
     goes_back,
-    heartbeat_of,
     is_another_start,
     record_of,
     redone_by,
@@ -52,7 +52,7 @@ from trainmaster.bot.reading.ownership import Ownership, login_of
 from trainmaster.bot.reading.read_before import BadEpochs, BeforeLog, ReadBefore
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
-from trainmaster.trainer.contract import EventKind, Heartbeat, Phase
+from trainmaster.trainer.contract import EventKind, Phase
 
 _SILENT = frozenset({TailNote.UNCHANGED, TailNote.MISSING, TailNote.UNREADABLE})
 """Looks that found no new byte."""
@@ -101,8 +101,8 @@ class AdoptedReader:
         self._frame: TrainFrame | None = None
         self._redone = False
         """Whether the engine goes back over an epoch by itself."""
-        self._phase = Phase.STARTUP
-        self._phase_since_ts = self._epoch_since_ts = first_seen_ts
+        self._at = AtWork(since_ts=first_seen_ts)
+        self._grew_ts = 0.0
         self._bad: BadEpochs = {}
         self._happened = Happened(self.run)
         place, login, ts = adoption.directory, login_of(adoption.directory), first_seen_ts
@@ -130,6 +130,7 @@ class AdoptedReader:
                 self._first_of_log = None
                 self._rows.trained.loses_sight(self._attempt)
             grew = grew or look.note not in _SILENT
+            self._grew_ts = now if look.note is TailNote.GREW and not self._in_history else self._grew_ts
             events += self._take(look.facts, now) + self._begun_by_rows_before(now)
             caught_up = not look.more
             if look.more and time.monotonic() < until_s:
@@ -143,11 +144,11 @@ class AdoptedReader:
         if caught_up:
             self._read_before.left(self._recorded, self._console.path, self._read_to)
             self._process_attempt = self._process_attempt or self._attempt
-            events += self._finished(now)
+            events += self._finished(now) or self._end_of_before()
         self._note(now, tells=bool(events))
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
-            view = fold_beat(view, self._heartbeat(now), now)
+            view = fold_beat(view, self._at.heartbeat(self._frame, self._attempt, self._console.path, now), now)
         record = self._record()
         why = self._ownership.fault(self.adoption.directory, record) if self._ownership else ""
         self.view = replace(view, record=record, read_errors=tuple(errors), watched_only=why)
@@ -157,12 +158,13 @@ class AdoptedReader:
         self._first_of_log = self._read_before.first_number(self.adoption.log)
         number = self._attempt = self._first_of_log or self._read_before.last_number
         self._before_log = num, self._frame, first = self._read_before.before_log(self._first_of_log)
+        self._rows.told = self._read_before.told
         self._rows.trained.has_done(self._read_before.done_up_to(number), number, first)
         self._bad, self._in_history = self._read_before.bad_epochs(), True
         self._unannounced = self._read_before.is_unannounced and number == self._read_before.last_number
         bad = [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
         if self._first_of_log is None:
-            self._phase, self._phase_since_ts = self._read_before.last_phase(now)
+            self._at.phase, self._at.phase_since_ts = self._read_before.last_phase(now)
             self._rows.trained.has_drawn(number, self._frame)
             bad += self._happened.again(self._read_before.ends(), self._history_ts, number)
         self._happened.counted(number, num)
@@ -186,17 +188,16 @@ class AdoptedReader:
                 ends=self._happened.noted_ends,
                 attempt=self._recorded,
                 number=self._attempt,
-                phase=self._phase,
-                phase_since_ts=float(self._phase_since_ts),
+                phase=self._at.phase,
+                phase_since_ts=float(self._at.phase_since_ts),
                 unannounced=self._unannounced,
                 first_number=self._first_of_log,
                 before_log=self._before_log,
                 num=self._happened.num_counted(self._attempt),
                 process_attempt=self._process_attempt,
                 adopted_ts=self.adoption.adopted_ts,
-                epochs=self._rows.told,
                 first=self._rows.trained.first_of(self._attempt),
-                running=[self._attempt, frame.epoch, float(self._epoch_since_ts)] if frame else None,
+                running=[self._attempt, frame.epoch, float(self._at.epoch_since_ts)] if frame else None,
             )
 
     def stored(self) -> None:
@@ -219,7 +220,7 @@ class AdoptedReader:
         self._recorded = 1
         moved = told.log != self._console.path
         if moved or told.process != newest.process:
-            another = moved or is_another_start(told.process, newest.process, self.view.heartbeat)
+            another = moved or is_another_start(told.process, newest.process, self.view.heartbeat, self._grew_ts)
             if another and self._process_attempt == self._attempt and self._over_or_at_work:
                 events += self._begin(now, None, announced=True)
             self._process_attempt = self._attempt
@@ -231,7 +232,7 @@ class AdoptedReader:
     @property
     def _over_or_at_work(self) -> bool:
         """Whether the attempt has said that it trains, or has ended, so that a start is that of another one."""
-        return self._frame is not None or self._phase is Phase.FIRST_BATCH or bool(self._happened.ends)
+        return self._frame is not None or self._at.phase is Phase.FIRST_BATCH or bool(self._happened.ends)
 
     def _next_recorded(self, now: float) -> Event:
         """The log of an attempt has been read to its end, and another attempt followed it."""
@@ -250,7 +251,7 @@ class AdoptedReader:
         self._frame, self._from_epoch, self._redone = None, from_epoch, False
         self._log_shows()
         self._happened.goes_on()
-        self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
+        self._at = AtWork(since_ts=now)
         self._read_before.begins(self._attempt)
         self._rows.trained.begins(self._attempt, from_epoch)
         self._unannounced = not announced
@@ -263,7 +264,8 @@ class AdoptedReader:
 
     @property
     def _history_ts(self) -> float:
-        return min(self.adoption.adopted_ts, self.view.first_seen_ts)  # the same however often the run is adopted
+        """The same however often the run is adopted."""
+        return min(self.adoption.adopted_ts, self.view.first_seen_ts, self._read_before.earliest_ts)
 
     def _event(self, kind: EventKind, ts: float, *, attempt: int | None = None, **data: Any) -> Event:
         ts = min(ts, self._history_ts) if self._in_history else ts
@@ -278,7 +280,7 @@ class AdoptedReader:
             elif isinstance(fact, TrainFrame):
                 events += self._take_frame(fact, now)
             elif isinstance(fact, ValBar):
-                self._enter(Phase.VALIDATING, now)
+                self._at.enters(Phase.VALIDATING, now)
                 self._rows.trained.completes(self._attempt)
             elif (redone := redone_by(fact)) is not None:
                 self._redone = True
@@ -296,7 +298,7 @@ class AdoptedReader:
         return events
 
     def _take_start(self, fact: Preparing | Started | Resumed, now: float) -> list[Event]:
-        if self._over_or_at_work and not (isinstance(fact, Started) and self._phase is Phase.FIRST_BATCH):
+        if self._over_or_at_work and not (isinstance(fact, Started) and self._at.phase is Phase.FIRST_BATCH):
             self._begin(now, None, announced=False)
         elif self._from_epoch is None:
             self._rows.trained.begins(self._attempt, None)
@@ -306,7 +308,7 @@ class AdoptedReader:
             self._rows.trained.begins(self._attempt, fact.epoch)
         if not isinstance(fact, Started):
             return []
-        self._enter(Phase.FIRST_BATCH, now)
+        self._at.enters(Phase.FIRST_BATCH, now)
         return self._announce(now)
 
     def _take_frame(self, frame: TrainFrame, now: float) -> list[Event]:
@@ -321,7 +323,7 @@ class AdoptedReader:
         if self._frame is None or goes_on or frame.epoch != self._frame.epoch:
             known = self._in_history or goes_on
             known_ts = self._read_before.epoch_since_ts(self._attempt, frame.epoch) if known else None
-            self._epoch_since_ts = known_ts or now
+            self._at.epoch_since_ts = known_ts or now
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events += [*self._announce(now), self._event(EventKind.EPOCH_STARTED, now, **started)]
         if self._redone:
@@ -330,15 +332,16 @@ class AdoptedReader:
         self._happened.goes_on()  # whatever was said before, it trains
         self._frame = frame
         self._rows.trained.draws(self._attempt, frame)
-        self._enter(Phase.TRAINING, now)
+        self._at.enters(Phase.TRAINING, now)
         if frame.nonfinite and (self._attempt, frame.epoch) not in self._bad:
             self._bad[self._attempt, frame.epoch] = data = bad_batch_data(frame)
             events.append(self._event(EventKind.BAD_BATCH, now, **data))
         return events
 
-    def _enter(self, phase: Phase, now: float) -> None:
-        if phase is not self._phase:
-            self._phase, self._phase_since_ts = phase, now
+    def _end_of_before(self) -> list[Event]:
+        """The end of the epoch that was told last, where the file that says so is away."""
+        last = self._read_before.end_unknown_to(self.view.epochs)
+        return [self._event(EventKind.EPOCH_FINISHED, self._history_ts, **last)] if last else []
 
     def _finished(self, now: float) -> list[Event]:
         """Epochs that ``results.csv`` reports and that were not told yet."""
@@ -371,6 +374,7 @@ class AdoptedReader:
         self._in_history = self._read_before.knows_epoch(placed.attempt, placed.epoch) and not placed.again
         data = epoch_finished_data(placed, self._frame, bad=(placed.attempt, placed.epoch) in self._bad)
         event = self._event(EventKind.EPOCH_FINISHED, now, attempt=placed.attempt, **data)
+        self._read_before.last_end = {"attempt": placed.attempt, **data}
         self._in_history = False
         return event
 
@@ -383,18 +387,7 @@ class AdoptedReader:
             attempt=self._attempt,
             from_epoch=self._from_epoch,
             state=self._happened.state(stopped=newest.stopped and self._process_attempt in {None, self._attempt}),
-            updated_ts=self._phase_since_ts,
+            updated_ts=self._at.phase_since_ts,
             epochs=self._frame.epochs if self._frame else None,
             process_is_older=self._process_attempt is not None and self._process_attempt < self._attempt,
-        )
-
-    def _heartbeat(self, now: float) -> Heartbeat:
-        return heartbeat_of(
-            self._frame,
-            attempt=self._attempt,
-            phase=self._phase,
-            phase_since_ts=self._phase_since_ts,
-            epoch_since_ts=self._epoch_since_ts,
-            log=self._console.path,
-            now=now,
         )

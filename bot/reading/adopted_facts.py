@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,6 +89,43 @@ class Happened:
         kinds = [one.kind for one in self.ends]
         last = EventKind.RUN_CRASHED if EventKind.RUN_CRASHED in kinds else next(iter(kinds[-1:]), None)
         return RunRecordState.RUNNING if last is None else _ENDED[EventKind(last)]
+
+
+@dataclass(slots=True)
+class AtWork:
+    """What the newest attempt is at, and since when."""
+
+    since_ts: InitVar[float]
+    phase: Phase = Phase.STARTUP
+    phase_since_ts: float = field(init=False)
+    epoch_since_ts: float = field(init=False)
+
+    def __post_init__(self, since_ts: float) -> None:
+        self.phase_since_ts = self.epoch_since_ts = since_ts
+
+    def enters(self, phase: Phase, now: float) -> None:
+        """It is at ``phase`` now, which may be what it was at before."""
+        if phase is not self.phase:
+            self.phase, self.phase_since_ts = phase, now
+
+    def heartbeat(self, frame: TrainFrame | None, attempt: int, log: Path, now: float) -> Heartbeat:
+        """What the last ``frame`` shows, as old as the ``log`` is."""
+        try:
+            written_ts = log.stat().st_mtime
+        except OSError:
+            written_ts = now
+        return Heartbeat(
+            ts=min(now, written_ts),
+            attempt=attempt,
+            phase=self.phase,
+            phase_since_ts=self.phase_since_ts,
+            epoch=frame.epoch if frame else None,
+            epochs=frame.epochs if frame else None,
+            batch=frame.batch if frame else None,
+            batches=frame.batches if frame else None,
+            losses=dict(frame.losses) if frame else {},
+            epoch_elapsed_s=max(0.0, now - self.epoch_since_ts) if frame else None,
+        )
 
 
 def ending_of(error: FatalError, frame: TrainFrame | None) -> tuple[EventKind, dict[str, Any]]:
@@ -201,12 +238,15 @@ def unread(log: Path, look: ConsoleLook) -> list[str]:
     return [f"{log} is not there (yet)."] if look.note is TailNote.MISSING else []
 
 
-def is_another_start(told: ProcessIdentity | None, known: ProcessIdentity | None, beat: Heartbeat | None) -> bool:
+def is_another_start(
+    told: ProcessIdentity | None, known: ProcessIdentity | None, beat: Heartbeat | None, grew_ts: float
+) -> bool:
     """Whether the process that a person told of is of another attempt than the ``known`` one, whose last sign of life
-    is ``beat``: who tells of none, or of one at last that was there before, begins nothing."""
+    is ``beat``, or that its log was seen to grow at ``grew_ts``, since the clock of its disk may be behind: who tells
+    of none, or of one at last that was there before, begins nothing."""
     if told is None or told == known:
         return False
-    return known is not None or beat is None or told.create_time is None or told.create_time > beat.ts
+    return known is not None or beat is None or told.create_time is None or told.create_time > max(beat.ts, grew_ts)
 
 
 def goes_back(frame: TrainFrame, last: TrainFrame | None, *, ended: bool, anew: bool) -> bool:
@@ -222,32 +262,3 @@ def goes_back(frame: TrainFrame, last: TrainFrame | None, *, ended: bool, anew: 
 def drawing(frame: TrainFrame) -> str:
     """The same for two frames that show the same, NaN included."""
     return repr((frame.epoch, frame.epochs, frame.batch, frame.batches, frame.losses))
-
-
-def heartbeat_of(
-    frame: TrainFrame | None,
-    *,
-    attempt: int,
-    phase: Phase,
-    phase_since_ts: float,
-    epoch_since_ts: float,
-    log: Path,
-    now: float,
-) -> Heartbeat:
-    """What the last ``frame`` shows, as old as the ``log`` is."""
-    try:
-        written_ts = log.stat().st_mtime
-    except OSError:
-        written_ts = now
-    return Heartbeat(
-        ts=min(now, written_ts),
-        attempt=attempt,
-        phase=phase,
-        phase_since_ts=phase_since_ts,
-        epoch=frame.epoch if frame else None,
-        epochs=frame.epochs if frame else None,
-        batch=frame.batch if frame else None,
-        batches=frame.batches if frame else None,
-        losses=dict(frame.losses) if frame else {},
-        epoch_elapsed_s=max(0.0, now - epoch_since_ts) if frame else None,
-    )

@@ -7,10 +7,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from trainmaster.bot.reading.epoch_origin import EpochOrigin
 from trainmaster.bot.reading.results_csv import EMPTY, Results, ResultsRow, read_results
 from trainmaster.bot.reading.trained import Trained
+
+NO_CHECKSUM: Final = -1
+"""Of a row that was told, and nobody noted which it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +47,8 @@ class EpochRows:
         self._placed_at = -1
         self._pending = False
         self._told: dict[tuple[int, int], Mapping[str, float]] = {}
-
-    @property
-    def told(self) -> list[list[int]]:
-        """Attempt and epoch of every row that was told."""
-        return sorted(list(key) for key in self._told)
+        self.told: dict[tuple[int, int], int] = {}
+        """The checksum of every row that was told, by attempt and epoch, be it by the bot before this."""
 
     def mark(self) -> list[int] | None:
         """When the file was written last, and a checksum of its whole rows; None when it is missing.
@@ -60,8 +61,11 @@ class EpochRows:
         return [written_ns, zlib.crc32(repr(rows).encode())] if written_ns else None
 
     def _read(self) -> int:
-        """When the file, of which all is known now, was written last; 0 when it is missing."""
-        written_ns = _mtime_ns(self._path)
+        """When the file, of which all is known now, was written last; 0 when it is missing, and not merely away."""
+        try:
+            written_ns = self._path.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            written_ns = 0
         if written_ns and written_ns != self._read_ns:
             self._results = read_results(self._path)
             self._read_ns = written_ns
@@ -101,27 +105,39 @@ class EpochRows:
         ahead = mtime_ns >= _mtime_ns(log)
 
         def told(place: int, attempt: int) -> bool | None:
-            known = self._told.get((attempt, epochs[place]))
-            return None if known is None else _is_the_same(known, self._results.rows[place].values)
+            key, values = (attempt, epochs[place]), self._results.rows[place].values
+            if key in self._told:
+                return _is_the_same(self._told[key], values)
+            noted = self.told.get(key, NO_CHECKSUM)
+            return None if noted == NO_CHECKSUM else noted == _checksum(values)
 
         attempts = self.trained.place(epochs, newest - older, ahead=ahead, losses=losses, told=told)
         placed = zip(attempts, epochs, strict=True)
         self._pending = any(one is None or (one < newest and self.trained.waits_for(newest, at)) for one, at in placed)
         found: list[PlacedRow] = []
         seconds = seconds_of(self._results)
-        for attempt, epoch, row, took_s in zip(attempts, epochs, self._results.rows, seconds, strict=True):
+        for place, attempt in enumerate(attempts):
             if attempt is None:
                 continue
+            epoch, row, took_s = epochs[place], self._results.rows[place], seconds[place]
+            if told(place, attempt) is False:
+                if attempt == newest:
+                    self._mtime_ns = -1
+                    return NewRows(rows=tuple(found), begun_anew_with=epoch)
+                continue
             known = self._told.get((attempt, epoch))
-            same = known is None or _is_the_same(known, row.values)
-            if not same and attempt == newest:
-                self._mtime_ns = -1
-                return NewRows(rows=tuple(found), begun_anew_with=epoch)
-            if known is None or (same and _tells_more(known, row.values)):
+            if known is None or _tells_more(known, row.values):
                 self._told[attempt, epoch] = row.values
+                self.told[attempt, epoch] = _checksum(row.values)
                 again = known is not None
                 found.append(PlacedRow(attempt=attempt, epoch=epoch, row=row, seconds=took_s, again=again))
         return NewRows(rows=tuple(found))
+
+
+def _checksum(row: Mapping[str, float]) -> int:
+    """Of what its trainer alone writes, and at once: a program that goes over the file adds or fills other columns."""
+    own = {name: value for name, value in row.items() if name.startswith("train/") or name == "time"}
+    return zlib.crc32(repr(own or dict(row)).encode())
 
 
 def _is_the_same(known: Mapping[str, float], row: Mapping[str, float]) -> bool:

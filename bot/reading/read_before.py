@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.bot.core.run.parsing import member_of
+from trainmaster.bot.core.run.view import EpochView
 from trainmaster.bot.reading.console.facts import TrainFrame
+from trainmaster.bot.reading.epoch_rows import NO_CHECKSUM
 from trainmaster.bot.reading.tail import Cursor, is_copy
 from trainmaster.trainer.contract import EventKind, Phase, read_json, replace_json
 
@@ -43,6 +47,17 @@ class ReadBefore:
         if self._path is not None:
             with suppress(OSError):
                 self._known = read_json(self._path) or {}
+        noted = self._known.get("earliest_ts")
+        self.earliest_ts = noted if isinstance(noted, float) else math.inf
+        """Of all looks, by a clock that may have been put back: what was told was told then or later."""
+        self.told = dict(_epochs_in(self._known.get("epochs")))
+        """The checksums of the rows that were told, by attempt and epoch. An older bot noted none, and one before
+        that no attempt (0)."""
+        self._told_before = frozenset(self.told)
+        noted = self._known.get("finished")
+        whole = isinstance(noted, dict) and type(noted.get("attempt")) is int and type(noted.get("epoch")) is int
+        self.last_end: dict[str, Any] | None = noted if whole else None
+        """The end of an epoch that was told last, as its event said it, with its attempt."""
         noted = self._known.get("begun_by_rows")
         self._begun = [one for one in noted if _is_three_numbers(one)] if isinstance(noted, list) else []
         self._written: dict[str, Any] = {}
@@ -74,13 +89,14 @@ class ReadBefore:
         return min([known_offset, *stops]) - offset if known_offset > offset else None
 
     def knows_epoch(self, attempt: int, epoch: int) -> bool:
-        """Whether the end of the epoch was told before; an older bot did not write down of which attempt."""
-        return [attempt, epoch] in self._noted_epochs or epoch in self._noted_epochs
+        """Whether the end of the epoch was told before."""
+        return not self._told_before.isdisjoint({(attempt, epoch), (0, epoch)})
 
-    @property
-    def _noted_epochs(self) -> list[Any]:
-        noted = self._known.get("epochs")
-        return noted if isinstance(noted, list) else []
+    def end_unknown_to(self, epochs: Mapping[tuple[int, int], EpochView]) -> dict[str, Any] | None:
+        """The end that was told last, unless ``epochs`` has it."""
+        one = self.last_end
+        known = epochs.get((one["attempt"], one["epoch"])) if one is not None else None
+        return None if known is not None and known.finished else one
 
     def first_epoch(self, attempt: int, read_to: int) -> int | None:
         """Of ``attempt``, if only ``results.csv`` showed it, and when the log had been read to exactly there."""
@@ -114,10 +130,10 @@ class ReadBefore:
         """The epochs that were told of each attempt up to ``number``, with which the log begins: it may have been cut
         since, and shows no beginning of it then."""
         done: dict[int, list[int]] = {}
-        for one in self._noted_epochs:
-            if isinstance(one, list) and len(one) == 2 and all(type(part) is int for part in one):
-                done.setdefault(one[0], []).append(one[1])
-        return {attempt: epochs for attempt, epochs in done.items() if attempt <= number}
+        for attempt, epoch in self.told:
+            if 0 < attempt <= number:
+                done.setdefault(attempt, []).append(epoch)
+        return done
 
     def bad_epochs(self) -> BadEpochs:
         """What was told of the epochs that had a bad batch: the log that showed it may be gone."""
@@ -231,13 +247,15 @@ class ReadBefore:
     ) -> None:
         """What the look that has just ended had read; the one before it is written down, unless one was lately.
         ``tells``: it found something."""
+        self.earliest_ts = min(self.earliest_ts, now)
         if self._is_history:
             return  # a long log is caught up with over several looks
         read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
         state |= read | {"frame": _noted(frame), "before_log": [before_log[0], _noted(before_log[1]), before_log[2]]}
         state["bad"] = [{"attempt": attempt, **data} for (attempt, _), data in sorted(bad.items())[-_MAX_BAD_KEPT:]]
-        state["epochs"] += [one for one in self._noted_epochs if one not in state["epochs"]]  # a file may be unreadable
+        state["epochs"] = [[*key, checksum] for key, checksum in sorted(self.told.items())]
         state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows}
+        state |= {"earliest_ts": self.earliest_ts, "finished": self.last_end}
         before, self._next = self._next, state
         self._tells = tells or before.get("phase") != state["phase"]
         if now - self._written_ts >= _WRITE_EVERY_S:
@@ -255,6 +273,15 @@ class ReadBefore:
         self._written = self._known = state
         with suppress(OSError):  # a full disk: told again after a restart, which is better than not at all
             replace_json(self._path, self._known)
+
+
+def _epochs_in(noted: object) -> Iterator[tuple[tuple[int, int], int]]:
+    for one in noted if isinstance(noted, list) else ():
+        match one:
+            case int(epoch):
+                yield (0, epoch), NO_CHECKSUM
+            case [int(attempt), int(epoch), *rest] if len(rest) < 2 and all(type(part) is int for part in rest):
+                yield (attempt, epoch), next(iter(rest), NO_CHECKSUM)
 
 
 def _noted(frame: TrainFrame | None) -> list[int | None] | None:

@@ -85,15 +85,15 @@ class Trained:
             span.begins_unseen, span.first = False, first
 
     def has_finished(self, attempt: int) -> bool:
-        """Whether an epoch of ``attempt`` had all its batches."""
+        """Whether an epoch of ``attempt`` had all its batches, or may have had them where nobody saw it."""
         span = self._spans.get(attempt)
-        return span is not None and span.done is not None
+        return span is None or span.ends_unseen or span.done is not None
 
     def trains(self, attempt: int, epoch: int) -> None:
         """A frame of ``epoch`` was drawn."""
         span = self._spans.setdefault(attempt, _Span(begins_unseen=True))
         if span.first is None:
-            span.first = epoch
+            span.first, span.begins_unseen = epoch, span.begins_unseen or span.ends_unseen
         follows = (span.begins_unseen or epoch > span.first) if span.running is None else epoch > span.running
         if follows:
             span.done = epoch - 1
@@ -161,9 +161,8 @@ class Trained:
                     continue
                 attempt -= 1  # the epochs began again behind this row
             begun = attempt
-            may = ahead or (unseen and not any(told(place, number) for number in self._spans if number < newest))
             while attempt >= lowest and (
-                not self._may_be_of(attempt, epochs[place], ahead=may and attempt == newest)
+                not self._may_be_of(attempt, epochs[place], ahead=(ahead or unseen) and attempt == newest)
                 or (losses and self._is_of_an_older(attempt, epochs[place], losses[place], place, told))
             ):
                 attempt -= 1
@@ -197,7 +196,8 @@ class Trained:
     def waits_for(self, newest: int, epoch: int) -> bool:
         """Whether the console has not shown yet with what ``newest``, which may have trained it, ended ``epoch``."""
         span = self._spans.get(newest)
-        trains = span is None or (span.began_with(epoch) and (span.running is None or span.running <= epoch))
+        begins = span is None or span.first is None or span.began_with(epoch)
+        trains = begins and (span is None or span.running is None or span.running <= epoch)
         return trains and newest not in self._means.get(epoch, {})
 
     def ended_with(self, attempt: int, epoch: int, row: Losses) -> bool:
@@ -206,14 +206,16 @@ class Trained:
         return attempt in means and _agree(means[attempt], row)
 
     def _is_of_an_older(self, attempt: int, epoch: int, row: Losses, place: int, told: Told) -> bool:
-        """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not.
-        Two trainings of one seed have the same, as far as the log shows it."""
-        means = self._means.get(epoch, {})
-        if self.ended_with(attempt, epoch, row):
+        """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not; or
+        has this very row, and ``attempt`` was not seen to end the epoch. Two trainings of one seed have the same, as
+        far as the log shows it."""
+        if self.ended_with(attempt, epoch, row) or told(place, attempt):
             return False
+        unseen = not self._may_be_of(attempt, epoch, ahead=False)
+        older = ((number, told(place, number)) for number in self._spans if number < attempt)
         return any(
-            number < attempt and _agree(shown, row) and told(place, number) is not False
-            for number, shown in means.items()
+            (known and unseen) or (known is not False and self.ended_with(number, epoch, row))
+            for number, known in older
         )
 
 

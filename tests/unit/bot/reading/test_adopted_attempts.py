@@ -305,11 +305,19 @@ def test_what_happens_after_the_clock_was_put_back_is_news(folder: Folder) -> No
     assert (view.epochs[1, 1].finished_ts or 0.0) >= view.news_from_ts
 
 
-@pytest.mark.parametrize(("began_s", "attempt"), [(-600, 1), (3600, 2)], ids=["there before", "begun since"])
+@pytest.mark.parametrize(
+    ("began_s", "behind_s", "attempt"),
+    [(-600, 0, 1), (10, 600, 1), (3600, 0, 2)],
+    ids=["there before", "clock of the disk is behind", "begun since"],
+)
 def test_a_process_that_is_told_at_last_is_of_the_attempt_that_it_began(
-    folder: Folder, began_s: float, attempt: int
+    folder: Folder, began_s: float, behind_s: float, attempt: int
 ) -> None:
+    folder.look()
     first_training(folder)
+    folder.write(frame(3, 6) + "\r")
+    os.utime(folder.log, (START_TS - behind_s, START_TS - behind_s))
+    folder.look()
     process = ProcessIdentity(pid=8, create_time=START_TS + began_s, host="here")
     write_adoption(replace(folder.adoption, process=process, adopted_ts=START_TS + 7200), folder.state)
     folder.write(frame(3, 7, "nan") + "\r")

@@ -345,3 +345,39 @@ def test_a_file_that_somebody_only_added_columns_to_tells_nothing_anew(folder: C
     folder.csv(COLUMNS[:-1] + ",x\n" + rows(1, 2).replace("\n", ",7\n"), header=False)
     view = folder.look()
     assert (story(view), view.epochs[1, 2]) == (story(before), before.epochs[1, 2])
+
+
+def test_a_row_that_a_bot_before_had_told_stays_that_of_its_attempt(folder: Clocked) -> None:
+    folder.write(START + frame(1, 2) + "\r")
+    folder.watch()
+    folder.write(START + frame(1, 2) + "\r", anew=True)
+    folder.watch()
+    folder.csv("", append=True)  # touched, so that it is newer than the log
+    folder.open()
+    finished = {key: one.finished_ts for key, one in folder.look().epochs.items() if one.finished}
+    assert finished == dict.fromkeys([(1, 1), (1, 2)], folder.adoption.adopted_ts)
+
+
+def test_a_row_of_another_training_is_not_taken_for_one_that_a_bot_before_had_told(folder: Clocked) -> None:
+    folder.write(START, anew=True)
+    (folder.directory / "results.csv").unlink()
+    folder.watch()
+    folder.open()
+    folder.csv(rows(1, loss=0.7))
+    assert (1, 1) not in folder.look().epochs
+    folder.write(frame(1, 10) + "\n")
+    view = folder.look()
+    assert (view.epochs[2, 1].losses, (1, 1) in view.epochs) == ({"box_loss": 0.7}, False)
+
+
+def test_an_epoch_that_only_a_log_before_the_rotation_showed_is_told(folder: Clocked) -> None:
+    folder.write(START)
+    folder.watch()
+    folder.csv(rows(1, loss=0.7))
+    folder.write("", anew=True)
+    folder.watch()
+    folder.csv(rows(2, loss=0.6), append=True)
+    folder.write(frame(2, 10) + "\n", anew=True)
+    assert [(one.attempt, one.losses["box_loss"]) for one in folder.look().story() if one.finished] == [
+        (2, 0.7), (2, 0.6),
+    ]  # fmt: skip

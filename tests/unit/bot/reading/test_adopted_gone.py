@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -186,3 +187,21 @@ def test_a_row_that_nobody_saw_hides_none_before_it(folder: Clocked) -> None:
         folder.open()
         folder.watch()
         assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, True), (2, 4, True)]
+
+
+def test_a_file_that_a_dead_mount_hides_is_not_missing(folder: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.stat
+
+    def dead(self: Path, **given: bool) -> os.stat_result:
+        if self.name == "results.csv":
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return real(self, **given)
+
+    with monkeypatch.context() as away:
+        away.setattr(Path, "stat", dead)
+        folder.write(START + frame(1, 2) + "\n", anew=True)
+        folder.watch()
+        folder.write(frame(1, 10) + "\n" + HEADER + frame(2, 10) + "\n")
+        folder.watch()
+    folder.open()
+    assert [key for key, one in folder.look().epochs.items() if one.finished] == [(1, 1), (1, 2)]

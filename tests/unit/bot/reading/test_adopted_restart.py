@@ -14,6 +14,7 @@ from trainmaster.bot.checks.lifecycle import check_lifecycle
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.nonfinite import check_nonfinite
 from trainmaster.bot.checks.progress import check_progress
+from trainmaster.bot.core.alerts.finding import Nature
 from trainmaster.bot.core.run.adoption import Adoption
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.adopted import AdoptedReader
@@ -250,3 +251,26 @@ def test_a_phase_is_as_old_as_it_was_when_the_bot_starts_again(tmp_path: Path) -
     folder.write("", anew=True)
     folder.open()
     assert check_progress(folder.look(), CheckLimits(), folder.now) == ()
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["file away", "file there"])
+@pytest.mark.parametrize("by_s", [0, -7200], ids=["", "clock put back"])
+def test_nan_of_an_epoch_that_is_over_is_told_once_whatever_was_put_back_or_away(
+    tmp_path: Path, by_s: float, away: bool
+) -> None:
+    folder = Clocked(tmp_path)
+    folder.look()
+    folder.now += by_s
+    folder.write(START + frame(1, 4, "nan") + "\r")
+    (told,) = check_nonfinite(folder.look(), CheckLimits(), folder.now)
+    folder.write(frame(1, 10, "nan") + "\n")
+    folder.csv(rows(1, loss=float("nan")))
+    folder.look()
+    folder.reader.stored()
+    if away:
+        (folder.directory / "results.csv").unlink()
+    folder.now += 3600
+    folder.open()
+    (found,) = check_nonfinite(folder.look(), CheckLimits(), folder.now)
+    assert (found.nature, found.fingerprint, found.ts <= told.ts) == (Nature.OCCURRENCE, told.fingerprint, True)
+    assert [str(one.losses) for one in folder.look().story()] == ["{'box_loss': nan}"]
