@@ -28,7 +28,7 @@ def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Findin
     and nothing of those that ended before the run was seen: of a thousand runs they are most of a first look."""
     if view.brief:
         return ()
-    finished = [epoch for epoch in view.epochs.values() if epoch.finished_ts is not None][-MAX_TOLD:]
+    finished = [epoch for _, epoch in sorted(view.epochs.items()) if epoch.finished_ts is not None][-MAX_TOLD:]
     news = [epoch for epoch in finished if (epoch.finished_ts or 0.0) >= view.news_from_ts]
     spoilt = _with_bad_weights(view) if news else ()
     return tuple(_finding(view, judge_epoch(view, epoch, limits.report), spoilt) for epoch in news)

@@ -180,7 +180,8 @@ def epoch_finished_data(placed: PlacedRow, frame: TrainFrame | None, *, bad: boo
     figures |= {
         name: value for name, value in row.values.items() if not name.startswith("train/") and not math.isfinite(value)
     }
-    lr = row.values.get("lr/pg0")
+    lr, validation = row.values.get("lr/pg0"), row.named("val/")
+    validated = bool(row.named("metrics/")) and (not validation or any(validation.values()))
     return {
         "epoch": placed.epoch,
         "epochs": frame.epochs if frame else None,
@@ -188,7 +189,7 @@ def epoch_finished_data(placed: PlacedRow, frame: TrainFrame | None, *, bad: boo
         "batches_done": batches,
         "losses": {name: encode_number(value) for name, value in row.named("train/").items()},
         "metrics": {name: encode_number(value) for name, value in figures.items()},
-        "validated": bool(row.named("metrics/")),
+        "validated": validated,  # without one (val=False, --noval) zeros stand in their place
         "nonfinite": 1 if bad else 0,
         "seconds": placed.seconds,
         "lr": lr if lr is not None and math.isfinite(lr) else None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.checks.epochs import check_epochs
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.nonfinite import check_nonfinite
 from trainmaster.bot.cli.adopt import adopt
@@ -90,6 +92,28 @@ def test_epochs_finish_by_results_csv(adoption: Adoption) -> None:
     assert len([one for one in reader.read(START_TS + 20).epochs.values() if one.finished]) == 1
 
 
+@pytest.mark.parametrize(("val", "validated"), [("0", False), ("0.9", True), ("nan", True)])
+def test_zeros_in_the_place_of_a_validation_are_none(adoption: Adoption, val: str, validated: bool) -> None:
+    _write(adoption, _frame(1, 10, "1.5") + "\n")
+    columns = "epoch,time,train/box_loss,metrics/mAP50(B),val/box_loss\n"
+    (adoption.directory / "results.csv").write_text(f"{columns}1,60,1.5,0,{val}\n")
+    epoch = AdoptedReader(adoption, first_seen_ts=START_TS).read(START_TS + 10).epoch(1)
+    assert epoch is not None
+    assert epoch.validated is validated
+
+
+def test_the_epoch_that_ran_when_its_log_began_is_reported_behind_many_rows(adoption: Adoption) -> None:
+    reader, results = AdoptedReader(adoption, first_seen_ts=START_TS), adoption.directory / "results.csv"
+    adoption.log.write_text(HEADER + _frame(41, 3, "1.5") + "\r")
+    results.write_text("epoch,time,train/box_loss\n" + "".join(f"{epoch},60,1.5\n" for epoch in range(1, 41)))
+    reader.read(START_TS + 10)
+    _write(adoption, _frame(41, 10, "1.5") + "\n")
+    results.write_text(results.read_text() + "41,60,1.5\n")
+    os.utime(results, (START_TS + 20, START_TS + 20))
+    told = check_epochs(reader.read(START_TS + 30), CheckLimits(), START_TS + 30)
+    assert told[-1].key == "attempt1/epoch41"
+
+
 def test_completion_and_crash_are_seen(adoption: Adoption) -> None:
     reader = AdoptedReader(adoption, first_seen_ts=START_TS)
     _write(adoption, _frame(5, 10, "1.5") + "\n\n5 epochs completed in 0.100 hours.\n")
@@ -103,8 +127,6 @@ def test_a_log_that_is_not_there_is_told(adoption: Adoption) -> None:
 
 
 def test_adoption_is_written_and_found_again(adoption: Adoption, tmp_path: Path) -> None:
-    import os
-
     made = adopt(adoption.directory, adoption.log, os.getpid(), None, state_dir=tmp_path / "state")
     assert made.process is not None
     assert made.process.create_time is not None
