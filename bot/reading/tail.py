@@ -15,6 +15,8 @@ from trainmaster.bot.reading.plain_files import NotPlainError, Open, open_plain
 HEAD_BYTES = 16 * 1024
 """The first bytes tell a file from another one that got the same inode, or was written anew. Two trainings of one
 command begin with some 6 KiB that are the same: arguments and layers, before the first time is told."""
+_COPY_BYTES = 8 * 1024
+"""Two files whose beginnings have as much in common are of one training."""
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 """One look reads no more; the rest comes at the next look."""
 MAX_LINE_BYTES = 1024 * 1024
@@ -144,9 +146,9 @@ def _judge(status: os.stat_result, head: bytes, cursor: Cursor | None) -> TailNo
 
 
 def is_copy(head_bytes: int, offset: int, status: os.stat_result) -> bool:
-    """Whether another file with the same head is what was read up to ``offset``: an editor, ``sed -i`` or a move to
-    another disk write it anew. A shorter head may be that of every training of one command."""
-    return head_bytes == HEAD_BYTES and status.st_size >= offset
+    """Whether another file with the same head is what was read up to ``offset``: an editor, ``rsync``, ``sed -i`` or a
+    move to another disk write it anew. A shorter head may be that of every training of one command."""
+    return head_bytes >= _COPY_BYTES and status.st_size >= offset
 
 
 def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int, open_file: Open) -> TailRead | None:
