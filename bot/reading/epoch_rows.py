@@ -44,6 +44,7 @@ class EpochRows:
         self._path = path
         self._results: Results = EMPTY
         self._read_ns = self._mtime_ns = -1
+        self._crc = 0
         self._placed_at = -1
         self._pending = False
         self._told: dict[tuple[int, int], Mapping[str, float]] = {}
@@ -57,8 +58,7 @@ class EpochRows:
             OSError: it is there and can't be read.
         """
         written_ns = self._read()
-        rows = [(row.epoch, *row.values.items()) for row in self._results.rows]
-        return [written_ns, zlib.crc32(repr(rows).encode())] if written_ns else None
+        return [written_ns, self._crc] if written_ns else None
 
     def _read(self) -> int:
         """When the file, of which all is known now, was written last; 0 when it is missing, and not merely away."""
@@ -68,7 +68,8 @@ class EpochRows:
             written_ns = 0
         if written_ns and written_ns != self._read_ns:
             self._results = read_results(self._path)
-            self._read_ns = written_ns
+            rows = [(row.epoch, *row.values.items()) for row in self._results.rows]
+            self._read_ns, self._crc = written_ns, zlib.crc32(repr(rows).encode())
         return written_ns
 
     def _is_as_before(self, newest: int, epochs: Sequence[int], before: list[int] | None) -> bool:
