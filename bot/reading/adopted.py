@@ -16,7 +16,7 @@ from typing import Any
 from trainmaster.bot.core.run.adoption import Adoption
 from trainmaster.bot.core.run.facts import Event, ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.run.view import HISTORY_S, RunView
 from trainmaster.bot.reading.adopted_facts import (
     UNGUARDED,
     AtWork,
@@ -372,8 +372,9 @@ class AdoptedReader:
 
     def _epoch_finished(self, placed: PlacedRow, now: float) -> Event:
         self._in_history = self._read_before.knows_epoch(placed.attempt, placed.epoch) and not placed.again
+        ts = self._history_ts - 2 * HISTORY_S if placed.moved else now  # older than any news
         data = epoch_finished_data(placed, self._frame, bad=(placed.attempt, placed.epoch) in self._bad)
-        event = self._event(EventKind.EPOCH_FINISHED, now, attempt=placed.attempt, **data)
+        event = self._event(EventKind.EPOCH_FINISHED, ts, attempt=placed.attempt, **data)
         self._read_before.last_end = {"attempt": placed.attempt, **data}
         self._in_history = False
         return event

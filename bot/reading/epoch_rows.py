@@ -19,13 +19,15 @@ NO_CHECKSUM: Final = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedRow:
-    """The row of an epoch that ``attempt`` finished. ``epoch`` as the console counts; ``again``: it tells more now."""
+    """The row of an epoch that ``attempt`` finished. ``epoch`` as the console counts; ``again``: it tells more now;
+    ``moved``: it was told as another attempt's."""
 
     attempt: int
     epoch: int
     row: ResultsRow
     seconds: float | None
     again: bool = False
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,9 @@ class EpochRows:
         self.trained = Trained()
         self._path = path
         self._results: Results = EMPTY
-        self._read_ns = self._mtime_ns = -1
+        self._stamp: tuple[int, int] | None = None
+        """The time and the size of the file when it was read: there are disks that know no time, or only seconds."""
+        self._placed_stamp: tuple[int, int] | None = None
         self._crc = 0
         self._placed_at = -1
         self._pending = False
@@ -58,19 +62,20 @@ class EpochRows:
             OSError: it is there and can't be read.
         """
         written_ns = self._read()
-        return [written_ns, self._crc] if written_ns else None
+        return None if written_ns is None else [written_ns, self._crc]
 
-    def _read(self) -> int:
-        """When the file, of which all is known now, was written last; 0 when it is missing, and not merely away."""
+    def _read(self) -> int | None:
+        """When the file, of which all is known now, was written last; None when it is missing, and not merely away."""
         try:
-            written_ns = self._path.stat().st_mtime_ns
+            status = self._path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            written_ns = 0
-        if written_ns and written_ns != self._read_ns:
+            return None
+        stamp = status.st_mtime_ns, status.st_size
+        if stamp != self._stamp:
             self._results = read_results(self._path)
             rows = [(row.epoch, *row.values.items()) for row in self._results.rows]
-            self._read_ns, self._crc = written_ns, zlib.crc32(repr(rows).encode())
-        return written_ns
+            self._stamp, self._crc = stamp, zlib.crc32(repr(rows).encode())
+        return status.st_mtime_ns
 
     def _is_as_before(self, newest: int, epochs: Sequence[int], before: list[int] | None) -> bool:
         """Whether the rows are those of the mark, whoever wrote them anew, began another one or touched the file since;
@@ -80,7 +85,8 @@ class EpochRows:
             return False
         rows = self._results.rows
         came_to_it = bool(rows) and self.trained.ended_with(newest, epochs[-1], rows[-1].named("train/"))
-        return mark[0] == before[0] or (mark[1] == before[1] and not came_to_it)
+        same_time, same_rows = (now == then for now, then in zip(mark, before, strict=True))
+        return (same_rows and (same_time or not came_to_it)) or (same_time and before[1] == NO_CHECKSUM)
 
     def may_be_of(self, attempt: int, log: Path) -> bool:
         """Whether the file may hold a row of ``attempt``: it has finished an epoch, or its console lags behind."""
@@ -94,11 +100,11 @@ class EpochRows:
             OSError: the file is there and can't be read.
         """
         mtime_ns = self._read()
-        if not mtime_ns:
+        if mtime_ns is None:
             return NewRows()
-        if mtime_ns == self._mtime_ns and (not self._pending or self._placed_at == self.trained.changes):
+        if self._stamp == self._placed_stamp and (not self._pending or self._placed_at == self.trained.changes):
             return NewRows()
-        self._mtime_ns, self._placed_at = mtime_ns, self.trained.changes
+        self._placed_stamp, self._placed_at = self._stamp, self.trained.changes
         shift = origin.shift_of(self._results)
         epochs = [row.epoch + shift for row in self._results.rows]
         older = self._is_as_before(newest, epochs, before)
@@ -123,16 +129,26 @@ class EpochRows:
             epoch, row, took_s = epochs[place], self._results.rows[place], seconds[place]
             if told(place, attempt) is False:
                 if attempt == newest:
-                    self._mtime_ns = -1
+                    self._placed_stamp = None
                     return NewRows(rows=tuple(found), begun_anew_with=epoch)
                 continue
             known = self._told.get((attempt, epoch))
             if known is None or _tells_more(known, row.values):
+                moved = self._is_told_of_another(newest, attempt, epoch, row)
                 self._told[attempt, epoch] = row.values
                 self.told[attempt, epoch] = _checksum(row.values)
-                again = known is not None
-                found.append(PlacedRow(attempt=attempt, epoch=epoch, row=row, seconds=took_s, again=again))
+                one = PlacedRow(
+                    attempt=attempt, epoch=epoch, row=row, seconds=took_s, again=known is not None, moved=moved
+                )
+                found.append(one)
         return NewRows(rows=tuple(found))
+
+    def _is_told_of_another(self, newest: int, attempt: int, epoch: int, row: ResultsRow) -> bool:
+        """Whether the very row was told as another attempt's. Without its time it may be that of another training."""
+        if "time" not in row.values or (attempt, epoch) in self.told:
+            return False
+        checksum = _checksum(row.values)
+        return any(self.told.get((number, epoch)) == checksum for number in range(1, newest + 1))
 
 
 def _checksum(row: Mapping[str, float]) -> int:

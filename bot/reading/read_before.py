@@ -298,7 +298,7 @@ def _frame_of(noted: object) -> TrainFrame | None:
 
 def _mark_of(noted: object) -> list[int] | None:
     """An older bot noted the time alone."""
-    mark = [noted, -1] if type(noted) is int else noted
+    mark = [noted, NO_CHECKSUM] if type(noted) is int else noted
     whole = isinstance(mark, list) and len(mark) == 2 and all(type(one) is int for one in mark)
     return mark if isinstance(mark, list) and whole else None
 

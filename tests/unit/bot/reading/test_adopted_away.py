@@ -172,6 +172,21 @@ def test_an_epoch_that_a_resume_did_not_finish_is_not_told_with_the_row_of_anoth
     assert not folder.look().epochs[2, 3].finished
 
 
+def test_a_disk_that_knows_no_time_hides_no_row(folder: Clocked) -> None:
+    results = folder.directory / "results.csv"
+    os.utime(results, (0, 0))
+    folder.watch()
+    folder.write(START + frame(1, 10) + "\n")
+    folder.watch()
+    folder.csv("1,60,0.7", append=True)
+    for rest in ("", ",0.4,nan\n"):
+        with results.open("a") as stream:
+            stream.write(rest)
+        os.utime(results, (0, 0))
+        view = folder.look()
+        assert nan_keys(view) == (["attempt2/epoch1/figures"] if rest else [])
+
+
 @pytest.mark.parametrize("skew_s", [-600, 600], ids=["behind", "ahead"])
 @pytest.mark.parametrize("reset", [True, False], ids=["csv reset", "csv appended"])
 def test_the_clock_of_the_file_system_decides_nothing(folder: Clocked, skew_s: float, reset: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -274,3 +275,21 @@ def test_nan_of_an_epoch_that_is_over_is_told_once_whatever_was_put_back_or_away
     (found,) = check_nonfinite(folder.look(), CheckLimits(), folder.now)
     assert (found.nature, found.fingerprint, found.ts <= told.ts) == (Nature.OCCURRENCE, told.fingerprint, True)
     assert [str(one.losses) for one in folder.look().story()] == ["{'box_loss': nan}"]
+
+
+def test_a_row_that_turns_out_to_be_of_a_later_attempt_is_told_once(tmp_path: Path) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10) + "\n")
+    folder.watch()
+    folder.write(START + frame(1, 8) + "\r")
+    folder.watch()
+    folder.csv(rows(1, loss=0.7))
+    os.utime(folder.directory / "results.csv", (folder.now - 3600, folder.now - 3600))
+    assert folder.look().epochs[1, 1].finished_ts == folder.now
+    folder.reader.stored()
+    folder.write(frame(1, 10, "0.7") + "\n" + HEADER + frame(2, 2) + "\r")
+    folder.csv("", append=True)
+    folder.open()
+    view = folder.look()
+    assert view.story()[0].losses == {"box_loss": 0.7}
+    assert (view.epochs[2, 1].finished_ts or 0.0) < view.news_from_ts
