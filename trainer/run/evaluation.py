@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
-from trainmaster.trainer.batches.agreement import of_all
+from trainmaster.trainer.batches.agreement import first_said, of_all
 from trainmaster.trainer.data.data_faults import DataFaults
 from trainmaster.trainer.engines import compat
 from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.records.recorder import words_of
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.run.validation import (
@@ -79,10 +80,45 @@ class Evaluation:
             self._switch.check()
             trainer.validator = InterruptibleValidator(validator, self._switch)
         try:
-            with sound_labels(validator, getattr(trainer.ema.ema, "nc", None), coming=self._coming):
+            together = gathered_together(validator) if validator and trainer.world_size > 1 else nullcontext()
+            with sound_labels(validator, getattr(trainer.ema.ema, "nc", None), coming=self._coming), together:
                 stock_eval()
         except Exception as error:  # noqa: BLE001 - a module that can't be fused, a metric: all is trained and saved
-            what = f"{type(error).__name__}: {error}"
+            what = str(error) if isinstance(error, OtherRankError) else words_of(error)[0]
             self._reporter.notice(f"the final evaluation failed, the weights stay as they were saved: {what}")
         finally:
             trainer.validator = validator
+
+
+class OtherRankError(Exception):
+    """What ended the final evaluation of another rank, in words."""
+
+
+@contextmanager
+def gathered_together(validator: Any) -> Iterator[None]:
+    """Within, the ranks gather what each has found once all of them have found something.
+
+    The others would wait for one that failed before, with NCCL for three hours: it has ended in order by then.
+
+    Raises:
+        OtherRankError: another rank failed.
+    """
+    gather = validator.gather_stats
+    asked = False
+
+    def gather_with_all() -> None:
+        nonlocal asked
+        asked = True
+        if why := first_said(of_all(None)):
+            raise OtherRankError(why)
+        gather()
+
+    validator.gather_stats = gather_with_all
+    try:
+        yield
+    except Exception as error:
+        if not asked:
+            of_all(words_of(error)[0])
+        raise
+    finally:
+        validator.gather_stats = gather

@@ -15,6 +15,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
+from torch import distributed
 from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.checkpoints.attest import Examination
@@ -81,11 +82,25 @@ class Stripping:
                 stripping.note_others()
 
     def strip(self, stock: Callable[..., Any], f: Any = "best.pt", s: Any = "", *rest: Any, **more: Any) -> Any:
-        """What ``stock`` gives; the file is a whole one without its optimizer, attested before it is there."""
+        """What ``stock`` gives; the file is a whole one without its optimizer, attested before it is there.
+
+        Of several ranks the one that strips evaluates a file as it was that could not be stripped, and tells it.
+        """
         if not _takes(stock, f, s, *rest, **more):  # somebody's own, put in its place
             return stock(f, *rest, **more)
         target = Path(s or f)
         name = f"weights/{target.name}"
+        try:
+            return self._stripped(stock, target, name, f, s, *rest, **more)
+        except Exception as error:
+            if not distributed.is_initialized():
+                raise
+            self.recorder.storage_fault(name, error)
+            return {}
+
+    def _stripped(
+        self, stock: Callable[..., Any], target: Path, name: str, f: Any, s: Any, *rest: Any, **more: Any
+    ) -> Any:
         announce = partial(self._record, name) if target in self.files and name in self.known else None
         with written_beside(target, announce=announce) as beside:
             with _told_without(f" saved as {beside},", f" saved as {s}," if s else ""):

@@ -115,3 +115,50 @@ def test_a_stop_ends_the_validation_of_the_first_rank_and_with_it_that_of_all(
     else:
         judged.final(trainer, lambda: ran.append(True))
     assert bool(ran) is not first
+
+
+def gather(told: list[str]) -> Any:
+    def gathered() -> None:
+        told.append("gathered")
+
+    return gathered
+
+
+def fail() -> None:
+    raise ValueError("own")
+
+
+@pytest.mark.parametrize(
+    ("fails", "other", "asked", "told"),
+    [
+        (None, None, [None], ["gathered"]),
+        (None, "ValueError: x", [None], ["in rank 1, ValueError: x"]),
+        ("before", None, ["ValueError: own"], ["ValueError: own"]),
+        ("before", "ValueError: own", ["ValueError: own"], ["ValueError: own"]),
+        ("after", None, [None], ["gathered", "ValueError: own"]),
+    ],
+    ids=["none", "another", "this one", "both", "this one, of what all have found"],
+)
+def test_a_final_evaluation_that_fails_in_one_rank_ends_that_of_all(
+    monkeypatch: pytest.MonkeyPatch, fails: str | None, other: str | None, asked: list[Any], told: list[str]
+) -> None:
+    seen: list[Any] = []
+    said: list[str] = []
+    validator = SimpleNamespace(preprocess=print, gather_stats=gather(said))
+    monkeypatch.setattr(evaluation, "of_all", lambda own: [seen.append(own) or own, other])
+    trainer: Any = SimpleNamespace(ema=SimpleNamespace(ema=Model()), validator=validator, world_size=2)
+
+    def stock() -> None:
+        if fails == "before":
+            fail()
+        validator.gather_stats()
+        if fails == "after":
+            fail()
+
+    reporter: Any = SimpleNamespace(notice=lambda text: said.append(text.partition("saved: ")[2]))
+    faults: Any = SimpleNamespace(batch=lambda *_, **__: None)
+    Evaluation(reporter, StopSwitch(on_request=print, on_second=print), faults).final(trainer, stock)
+    assert seen == asked  # as often as the others ask: none waits in vain
+    assert said == told
+    validator.gather_stats()
+    assert seen == asked

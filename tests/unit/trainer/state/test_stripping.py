@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import distributed
 from ultralytics.engine import trainer as engine
 from ultralytics.utils import patches
 
@@ -189,3 +190,16 @@ def test_a_function_that_somebody_has_put_in_place_of_the_engines_is_called_as_i
 def test_a_ledger_that_went_away_ends_no_run(ended: Ended) -> None:
     with ended.saver.stripping(ended.trainer, records=True):
         ended.layout.checkpoints.unlink()
+
+
+def test_a_file_that_can_not_be_stripped_keeps_no_other_rank_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait at a barrier that the engine reaches behind it, and not behind an error."""
+    ended = Ended(tmp_path)
+    before = [Path(path).read_bytes() for path in (ended.trainer.last, ended.trainer.best)]
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    with files_limited_to(1000):
+        ended.evaluate()
+    assert [one["what"] for one in ended.told if one["kind"] == EventKind.STORAGE_FAULT][:1] == ["weights/last.pt"]
+    assert [Path(path).read_bytes() for path in (ended.trainer.last, ended.trainer.best)] == before
