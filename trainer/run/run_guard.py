@@ -356,7 +356,7 @@ class RunGuard:
         Raises:
             StopRequested: somebody asked; no file is torn, and a resume makes up for the evaluation.
         """
-        self.saver.save_at_last(trainer.save_model, self.switch, self.reporter.notice)
+        self.saver.save_at_last(trainer, self.switch, self.reporter.notice)
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
         with self.saver.stripping(trainer, records=ranks.IS_FIRST):
             self.parts.evaluation.final(trainer, stock_eval)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainmaster.trainer.batches.agreement import of_all
 from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.batches.healing import float_of, heal_ema, heal_optimizer
 from trainmaster.trainer.batches.own_buffers import names_of_own_buffers
@@ -175,14 +176,19 @@ class Saver:
             return next((row.fitness for row in reversed(attestations(self._layout)) if row.saved == held), None)
         return None
 
-    def save_at_last(self, save: Callable[[], object], switch: StopSwitch, tell: Callable[[str], None]) -> None:
+    def save_at_last(self, trainer: EngineTrainer, switch: StopSwitch, tell: Callable[[str], None]) -> None:
         """The last epoch's checkpoint is written: there is no later one that makes up for it.
+
+        Of several ranks the others learn with each try that it is not yet: a wait as long as a person needs to make
+        room would meet their process group's timeout.
 
         Raises:
             StopRequested: somebody asked meanwhile.
             OSError: there was no room for as long as what would be lost took to train.
         """
         if self._unsaved is None:
+            while self._unsaved_in_any_rank(trainer):
+                pass
             return
         wait_s = min(self._monotonic() - self._last_saved, LAST_SAVE_WAIT_S)
         tell(
@@ -191,15 +197,18 @@ class Saver:
             f"Make room in {self._layout.root}"
         )
         deadline = self._monotonic() + wait_s
-        save()
-        while self._unsaved is not None:
+        trainer.save_model()
+        while unsaved := self._unsaved_in_any_rank(trainer):
             left_s = deadline - self._monotonic()
             if left_s <= 0:
-                raise self._unsaved
+                raise unsaved
             with switch.interruptible():
                 self._sleep(min(LAST_SAVE_RETRY_S, left_s))
-            save()
+            trainer.save_model()
         tell("the last epoch is saved")
+
+    def _unsaved_in_any_rank(self, trainer: EngineTrainer) -> OSError | None:
+        return next(filter(None, of_all(self._unsaved)), None) if trainer.world_size > 1 else self._unsaved
 
     @contextmanager
     def _announced(self, trainer: EngineTrainer, epoch: int, examination: Examination) -> Iterator[None]:

@@ -14,7 +14,9 @@ from trainmaster.trainer.checkpoints.attest import Examination
 from trainmaster.trainer.contract import RunLayout, Verdict
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
+from trainmaster.trainer.state import saver as saving
 from trainmaster.trainer.state.saver import Saver
+from trainmaster.trainer.stop import StopSwitch
 
 CLEAN = Examination(verdict=Verdict.CLEAN, reasons=())
 
@@ -97,3 +99,28 @@ def test_an_epoch_that_is_not_the_best_changes_nothing_of_it(epochs: Epochs) -> 
     epochs.save(2, 0.2, fails={"last.pt"})
     epochs.save_again(2)
     assert (epochs.best, epochs.trainer.best_fitness) == ("epoch 1", 0.9)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first rank", "another"])
+def test_every_rank_learns_with_each_try_whether_the_last_epoch_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    run = Epochs(tmp_path, monkeypatch)
+    run.trainer.world_size = 2
+    full = OSError(errno.ENOSPC, "No space left on device")
+    left = [full, full]  # what the first says, try by try
+    asked: list[Any] = []
+
+    def of_all(own: Any) -> list[Any]:
+        asked.append(own)
+        return [own, None] if first else [left.pop() if left else None, own]
+
+    tries = iter([["last.pt"], ["last.pt"], []])
+    run.trainer.save_model = lambda: run.save_again(1, fails=next(tries))
+    monkeypatch.setattr(saving, "of_all", of_all)
+    monkeypatch.setattr(run.saver, "_sleep", lambda _: None)
+    monkeypatch.setattr(run.saver, "_last_saved", -1e6)
+    if first:
+        run.save(1, 0.5, fails=["last.pt"])
+    run.saver.save_at_last(run.trainer, StopSwitch(on_request=print, on_second=print), print)
+    assert [str(one) for one in asked] == ([str(full)] * 2 + ["None"] if first else ["None"] * 3)
