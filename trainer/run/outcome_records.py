@@ -122,7 +122,9 @@ class OutcomeRecords:
             known = rank_facts.told_by_all(told, keep, self._incidents, is_own=_is_own(bad))
         else:
             known = {**keep(told), **{name: found[name] for name in ("cause", "bad_weights")}}
-        bad_weights = known.pop("bad_weights")
+        bad_weights, unkept = known.pop("bad_weights"), known.pop("unkept")
+        if unkept is not None:  # by the rank that had it; the first tells it
+            self._recorder.storage_fault("incidents", unkept)
         self._recorder.event(
             EventKind.BAD_BATCH,
             **facts | known,
@@ -147,7 +149,7 @@ class OutcomeRecords:
             return undiagnosed(labels_bad=labels_bad)
 
     def _keep(self, bad: FailedBatch, facts: dict[str, Any]) -> dict[str, Any]:
-        """For the event: ``incident`` and ``replay``, each of which may be None."""
+        """For the event: ``incident`` and ``replay``, and why it is ``unkept``; each of them may be None."""
         again = self._replayed(bad)  # at once: nothing else has run on the card since
         module, fp32_finite = None, None
         if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
@@ -174,7 +176,7 @@ class OutcomeRecords:
             "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
         }
         suspects = sources_of_samples(bad.batch, facts["bad_images"] + facts["badly_labelled"]) or facts["images"]
-        name = None
+        name, unkept = None, None
         try:
             keep_scene = partial(self._scenes.keep, trainer=self._trainer, rng=bad.rng, steps=bad.num_steps)
             name = self._incidents.record(encoded(details), bad.batch, suspects, keep_scene)
@@ -182,8 +184,8 @@ class OutcomeRecords:
             if bad.action == "skipped" and not (facts["drill"] or bad.by_association or innocent):
                 note_offence(self._recorder.layout, suspects, name)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            self._recorder.storage_fault("incidents", error)
-        return {"incident": name, "replay": again.verdict}
+            unkept = error
+        return {"incident": name, "replay": again.verdict, "unkept": unkept}
 
     def _replayed(self, bad: FailedBatch) -> Replayed:
         if not self._replays:

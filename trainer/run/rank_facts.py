@@ -24,8 +24,8 @@ def told_by_all(
     """Facts for the event: losses, images, cause and incident of the ranks whose part was bad, and which these are.
 
     Each of them keeps an incident of its own, in a folder of its own; the others keep none. The losses and the cause
-    are those of the first of them, the images of all, and ``bad_weights`` the most of any. ``told`` is what this rank
-    knows, and ``keep`` keeps it.
+    are those of the first of them, the images of all, ``bad_weights`` the most of any, and ``unkept`` why one of them
+    could not keep its own. ``told`` is what this rank knows, and ``keep`` keeps it.
     """
     rank = distributed.get_rank()
     shared = of_all({"is_own": is_own, "cause": str(told["cause"]), "next": incidents.next_number})
@@ -38,7 +38,8 @@ def told_by_all(
     incidents.next_number = first + len(guilty)
     facts = of_all({**{name: told[name] for name in _TOLD}, **kept} if rank in guilty else None)
     bad_weights = max(facts[rank]["bad_weights"] for rank in guilty)
-    return joined({rank: facts[rank] for rank in guilty}) | {"bad_weights": bad_weights}
+    unkept = next((facts[rank]["unkept"] for rank in guilty if facts[rank]["unkept"]), None)
+    return joined({rank: facts[rank] for rank in guilty}) | {"bad_weights": bad_weights, "unkept": unkept}
 
 
 def guilty_ranks(shared: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from trainmaster.trainer.run.rank_facts import guilty_ranks, joined
+from trainmaster.trainer.run import rank_facts
+from trainmaster.trainer.run.rank_facts import guilty_ranks, joined, told_by_all
 
 
 def known(is_own: bool, cause: str = "transient") -> dict[str, Any]:
@@ -58,3 +60,16 @@ def test_a_card_that_one_rank_suspects_is_told(replays: list[str | None], told: 
         for rank, replay in enumerate(replays)
     }
     assert joined(facts)["replay"] == told
+
+
+def test_the_first_rank_learns_that_another_could_not_keep_its_incident(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a disk that is full for that one alone nobody else would tell: it writes no events."""
+    full = OSError(28, "No space left on device")
+    own = {"losses": {}, "images": [], "cause": "transient", "grad_norm": None, "bad_weights": 0}
+    theirs = {**own, "images": ["a"], "cause": "data", "incident": None, "replay": None, "unkept": full}
+    answers = iter([known(True, "data"), theirs])
+    monkeypatch.setattr(rank_facts, "of_all", lambda mine: [mine, next(answers)])
+    monkeypatch.setattr(rank_facts.distributed, "get_rank", lambda: 0)
+    incidents: Any = SimpleNamespace(next_number=1)
+    facts = told_by_all(own, lambda _: pytest.fail("not this rank's"), incidents, is_own=False)
+    assert (facts["unkept"], facts["ranks"], facts["images"]) == (full, [1], ["a"])
