@@ -74,6 +74,10 @@ def value_faults(given: Mapping[str, Any]) -> list[str]:
             select_device(given["device"], verbose=False)
     except (TypeError, ValueError, SyntaxError) as error:
         faults.append(str(error).strip().splitlines()[0])
+    devices, batch = given.get("device"), given.get("batch", 16)
+    num_devices = len(devices) if isinstance(devices, list | tuple) else str(devices).count(",") + 1
+    if num_devices > 1 and isinstance(batch, int | float) and batch < 1:
+        faults.append(f"batch={batch} can be found out on one GPU only. Hint: batch={8 * num_devices}, say")
     if given.get("optimizer"):
         name = str(given["optimizer"])
         if name.lower() not in map(str.lower, OPTIMIZERS):

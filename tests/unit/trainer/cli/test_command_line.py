@@ -46,6 +46,7 @@ def data(tmp_path: Path) -> Path:
         (["train", "model=yolo11n.yaml", "data={data}", "imgsz=large"], "imgsz=large is no image size"),
         (["train", "model=yolo11n.yaml", "data={data}", "optimizer=SDG"], "did you mean 'SGD'"),
         (["train", "model=yolo11n.yaml", "data={data}", "device=cuda:99"], "device=99"),
+        (["train", "model=yolo11n.yaml", "data={data}", "batch=-1", "device=0,1"], "on one GPU only. Hint: batch=16"),
         (["train", "model=yolo11n.yaml", "data={data}", "quarantine=nowhere.txt"], "nowhere.txt"),
         (["train", "model=yolo11n.yaml", "data={data}", "exact=true", "time=2"], "time= exclude each other"),
         (["train", "model=yolo11n.yaml", "data={data}", "exact=yes", "deterministic=false"], "needs deterministic"),
