@@ -190,6 +190,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             self.guard.resume(self)
 
     def _setup_train(self, *rest: Any, **more: Any) -> None:
+        self.guard.parts.meet(self.world_size)
         try:
             with self.guard.switch.interruptible():
                 super()._setup_train(*rest, **more)
@@ -341,9 +342,8 @@ def guarded(trainer_class: AnyTrainer) -> AnyTrainer:
     """
     if issubclass(trainer_class, GuardMixin):
         return trainer_class
-    name = f"Guarded{trainer_class.__name__}"
     members = {"__module__": trainer_class.__module__, "__doc__": trainer_class.__doc__}
-    return type(name, (GuardMixin, trainer_class), members)  # type: ignore[return-value]
+    return type(f"Guarded{trainer_class.__name__}", (GuardMixin, trainer_class), members)  # type: ignore[return-value]
 
 
 def user_values(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ultralytics.utils import LOGGER, RANK
@@ -22,6 +23,8 @@ from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, end_loader
 
 def finished(run: OpenRun, position: Position, trainer: EngineTrainer) -> None:
     """Every epoch is trained, and the best weights are evaluated."""
+    if not ranks.IS_FIRST:
+        rank_ends.keep(run.layout, _of_this_rank(run, RunEnded(ExitCode.FINISHED, "finished")))
     end_loaders(trainer)  # older generations of Ultralytics leave them to the garbage collector
     run.recorder.event(
         EventKind.RUN_FINISHED,
@@ -42,6 +45,8 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
         rank_ends.keep(run.layout, _of_this_rank(run, error))
         if position.done and _is_agreed(run, error):  # at the first end of a rank the launcher ends the others
             rank_ends.wait_for_first(run.layout, run.recorder.attempt)
+    if RANK != -1 and isinstance(error, SystemExit) and not error.code:
+        error.code = 1  # for its launcher, a rank that ends with 0 has finished, and the others wait for it
     found = _what_ended(run, error) if RANK == 0 else error
     if found is not error:
         state_file = state_file or run.saver.latest_epoch_state()
@@ -49,8 +54,10 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
 
 
 def ended_unheard(run: OpenRun, told: rank_ends.Told) -> None:
-    """Of several ranks the first was killed before it could put on record that ``told`` ended them: their launcher puts
-    it there."""
+    """Of several ranks the first never began, or was killed before it could put on record that ``told`` ended them:
+    their launcher puts it there."""
+    with suppress(OSError):  # Ultralytics removes it before it launches
+        run.layout.guard.mkdir(parents=True, exist_ok=True)
     beat = run.recorder.take_over()
     position = Position()
     position.start_epoch((beat.epoch or 1) - 1, beat.batches or 0)
@@ -121,10 +128,17 @@ def _in_a_job() -> bool:
     return job_of(os.environ) is not None
 
 
+def killed_rank(run: OpenRun) -> rank_ends.Told | None:
+    """What is told of another rank that was killed, if one was."""
+    return rank_ends.killed(run.layout, run.recorder.attempt, run.others)
+
+
 def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str, str]:
     """What ended the run: another rank's end, or its words, where ``error`` only shows that there was one."""
     told = isinstance(error, StopRequested) or rank_ends.is_of_a_connection(error)
     other = rank_ends.first_end(run.layout, run.recorder.attempt) if told else None
+    if told and other is None:
+        return killed_rank(run) or error
     if other is None or (isinstance(error, RunEnded) and other.code == error.code):
         return error
     return other.told
@@ -142,5 +156,5 @@ def _of_this_rank(run: OpenRun, error: BaseException) -> rank_ends.RankEnd:
         code=code,
         why=why,
         traceback=told,
-        follows=rank_ends.is_of_a_connection(error),
+        follows=rank_ends.is_of_a_connection(error) or (isinstance(error, RunEnded) and killed_rank(run) is not None),
     )

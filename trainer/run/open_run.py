@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 import ultralytics
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 
+from trainmaster.trainer.batches.agreement import of_all
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.contract import RunLayout
@@ -32,6 +34,14 @@ class OpenRun:
     reporter: Reporter
     data_faults: DataFaults
     evaluation: Evaluation
+    others: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Processes of the other ranks, once they have met."""
+
+    def meet(self, num_ranks: int) -> None:
+        """Each rank knows the processes of the others; all of them call this at the same moment."""
+        if num_ranks > 1:
+            processes = of_all((os.getpid(), self.recorder.create_time))
+            self.others.update((rank, process) for rank, process in enumerate(processes) if rank != RANK)
 
     @classmethod
     def begin(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -29,6 +30,7 @@ WAIT_S: Final = 120.0
 """For the first rank's state: longer than a large one takes on a slow disk."""
 LOOK_S: Final = 0.2
 """Between two looks at a file of two thousand bytes."""
+_UNHEARD: Final = "DistError: it is gone and has said nothing, so it was killed or crashed in native code"
 _OF_A_CONNECTION: Final = re.compile(
     r"gloo|NCCL|HCCL|XCCL|connection (closed|reset)|process ?group|collective", re.IGNORECASE
 )
@@ -57,7 +59,11 @@ class RankEnd:
 def keep(layout: RunLayout, end: RankEnd) -> None:
     """``end`` can be found. A disk that takes no more takes it, too: the others tell what they have seen."""
     with suppress(OSError):
-        replace_json(layout.guard / f".rank{end.rank}.json", asdict(end))
+        replace_json(_path(layout, end.rank), asdict(end))
+
+
+def _path(layout: RunLayout, rank: int) -> Path:
+    return layout.guard / f".rank{rank}.json"
 
 
 def first_end(layout: RunLayout, attempt: int) -> RankEnd | None:
@@ -66,9 +72,29 @@ def first_end(layout: RunLayout, attempt: int) -> RankEnd | None:
     with suppress(OSError):
         for path in layout.guard.glob(".rank*.json"):
             end = _read(read_json(path))
-            if end is not None and end.attempt == attempt and not end.follows:
+            if end is not None and end.attempt == attempt and not end.follows and end.code != ExitCode.FINISHED:
                 found.append(end)
     return min(found, key=lambda end: end.ts, default=None)
+
+
+def killed(layout: RunLayout, attempt: int, others: Mapping[int, tuple[int, float]]) -> Told | None:
+    """What is told of one of the ``others``, processes by their rank, that is gone and has said nothing.
+
+    Their launcher then asks the rest to stop, by the signal that a person would send.
+    """
+    for rank, process in others.items():
+        if is_gone(*process) and not _has_ended(layout, attempt, rank):
+            return f"rank {rank}: {_UNHEARD}", ""
+    return None
+
+
+def _has_ended(layout: RunLayout, attempt: int, rank: int) -> bool:
+    """Whether that rank has said so, as far as can be seen."""
+    try:
+        record = read_json(layout.run_json if rank == 0 else _path(layout, rank)) or {}
+    except OSError:
+        return True
+    return record.get("attempt") == attempt and record.get("state") != RunRecordState.RUNNING
 
 
 def wait_for_first(

@@ -17,7 +17,7 @@ import psutil
 from ultralytics.utils import LOCAL_RANK, RANK
 
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
-from trainmaster.trainer.records.recorder import exit_code_of
+from trainmaster.trainer.records.recorder import exit_code_of, words_of
 from trainmaster.trainer.run import rank_ends
 from trainmaster.trainer.stop import ONE_REQUEST_S, PASSED_ON_S, RunEnded, StopRequested, stop_signals
 
@@ -28,6 +28,8 @@ VARIABLE: Final = "TRAINMASTER_RANKS"
 """Environment variable by which the ranks get what Ultralytics does not pass on: the guard's own settings."""
 
 
+_PATIENCE: Final = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+"""Environment variable by which torch's launcher knows how many seconds after it has asked them it kills the ranks."""
 LAUNCHER_LOOK_S: Final = 2.0
 """Between two looks at whether the launching process is there: no more than a batch or so."""
 
@@ -61,13 +63,18 @@ class Launcher:
         return self._gone
 
 
+def why_all_stop() -> str:
+    """Why the ranks stop where nobody asked this one."""
+    return "the process that launched the ranks is gone" if Launcher().gone else "another rank was asked to stop"
+
+
 def launch(
     layout: RunLayout, record: dict[str, Any], start: Callable[[], Any], unheard: Callable[[rank_ends.Told], None]
 ) -> Any:
     """``start`` launches the ranks and waits; signals go on to them, and their end is this process's.
 
     ``unheard`` is told how they ended where the first of them had no time to put it on record: its launcher killed it
-    while it waited for one that had ended, or since it was asked to stop and could not.
+    while it waited for one that had ended, or since it was asked to stop and could not; or nothing could be launched.
 
     Raises:
         RunEnded: the ranks stopped or gave up in an orderly way.
@@ -76,7 +83,8 @@ def launch(
     # The launcher is started with -m, which would put the current folder first: a json.py there would hide Python's.
     rank_ends.clear(layout)
     record = {**record, "launcher": [os.getpid(), psutil.Process().create_time()]}
-    given = {VARIABLE: json.dumps(record), "PYTHONSAFEPATH": "1"}
+    patience_s = os.environ.get(_PATIENCE, f"{rank_ends.WAIT_S:.0f}")
+    given = {VARIABLE: json.dumps(record), "PYTHONSAFEPATH": "1", _PATIENCE: patience_s}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers nowhere else
@@ -86,7 +94,13 @@ def launch(
         with _in_a_group_of_its_own():
             return start()
     except (subprocess.CalledProcessError, StopRequested) as error:
-        raise _end(layout, record.get("attempt") or 0, passing_on.asked, unheard) or error from None
+        end = _end(layout, record.get("attempt") or 0, passing_on.asked, unheard)
+        if end is not None and end.code == ExitCode.FINISHED:
+            return None
+        raise end or error from None
+    except Exception as error:  # batch=-1, a callback that can't be pickled, a full disk
+        unheard(words_of(error))
+        raise
     finally:
         for name, value in before.items():
             if value is None:
@@ -111,7 +125,7 @@ def _in_a_group_of_its_own() -> Iterator[None]:
 
 
 class _PassingOn:
-    """Handles signals: the launcher (torch.distributed.run) passes them on to its ranks, and kills these after 30 s."""
+    """Handles signals: the launcher (torch.distributed.run) passes them on to its ranks, and kills these later."""
 
     def __init__(self) -> None:
         self.asked: str | None = None
@@ -137,7 +151,8 @@ class _PassingOn:
 def _end(
     layout: RunLayout, attempt: int, asked: str | None, unheard: Callable[[rank_ends.Told], None]
 ) -> RunEnded | None:
-    """In which order the ranks ended; None for a crash."""
+    """In which order the ranks ended; None for a crash. What the first has finished nobody takes back: the others only
+    evaluate at the end."""
     run = read_json(layout.run_json) or {}
     if (
         asked and run.get("pid") != os.getpid()
@@ -145,7 +160,7 @@ def _end(
         rank_ends.wait_for_first(layout, attempt)
         run = read_json(layout.run_json) or {}
     state = run.get("state")
-    if state in {RunRecordState.STOPPED, RunRecordState.GAVE_UP, RunRecordState.REFUSED}:
+    if state in {RunRecordState.FINISHED, RunRecordState.STOPPED, RunRecordState.GAVE_UP, RunRecordState.REFUSED}:
         return RunEnded(ExitCode(exit_code_of(RunRecordState(state))), f"the ranks ended: {state}")
     if state not in {None, RunRecordState.RUNNING}:
         return None

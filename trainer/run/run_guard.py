@@ -26,7 +26,7 @@ from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock, set_aside, sweep_unfinished
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.announcement import announce, recipe_of
-from trainmaster.trainer.run.ending import ended, ended_unheard, finished, left_at_once
+from trainmaster.trainer.run.ending import ended, ended_unheard, finished, killed_rank, left_at_once
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.reporter import Reporter
@@ -130,9 +130,8 @@ class RunGuard:
         Raises:
             RunInUseError: another trainer works there.
         """
-        root = Path(get_save_dir(trainer.args))
-        trainer.args.save_dir = str(root)
-        layout = RunLayout(root)
+        layout = RunLayout(Path(get_save_dir(trainer.args)))
+        trainer.args.save_dir = str(layout.root)
         if ranks.IS_FIRST and self._lock is None:
             self._lock = RunLock(layout)
             if self.plan is None and not trainer.args.resume:
@@ -292,7 +291,7 @@ class RunGuard:
         if self.reporter.tally.give_up:
             raise GaveUp(self.reporter.tally.give_up)
         if step.batches.stop_agreed:
-            raise StopRequested(self.switch.requested or "another rank was asked to stop")
+            raise StopRequested(self.switch.requested or ranks.why_all_stop())
         if trainer.world_size <= 1:
             self.switch.check()
         if ranks.IS_FIRST and position.done < position.batches and self.saver.snapshot_due():
@@ -384,7 +383,8 @@ class RunGuard:
         return not self.skip or ((self.step is None or self.step.sound()) and self.saver.heal(trainer, self.position))
 
     def _on_request(self, name: str) -> None:
-        if self._run is not None and self.recorder.state is RunRecordState.RUNNING:  # else it is no request any more
+        # Once the end is on record it is no request any more, nor where their launcher ends the ranks that are left.
+        if self._run and self.recorder.state is RunRecordState.RUNNING and not killed_rank(self._run):
             self.recorder.event(
                 EventKind.STOP_REQUESTED, signal=name, epoch=self.position.epoch + 1, batch=self.position.done
             )

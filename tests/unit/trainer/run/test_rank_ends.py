@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from trainmaster.trainer.batches.position import Position
@@ -16,6 +17,8 @@ from trainmaster.trainer.run.rank_ends import RankEnd
 from trainmaster.trainer.run.run_guard import RunGuard
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested
 
+THIS = os.getpid(), psutil.Process().create_time()
+GONE = 2**22 + 1, 1.0
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:55686")
 
 
@@ -28,7 +31,7 @@ def found(layout: RunLayout, error: BaseException, *ends: RankEnd) -> Any:
     layout.guard.mkdir(parents=True, exist_ok=True)
     for one in ends:
         rank_ends.keep(layout, one)
-    run: Any = SimpleNamespace(layout=layout, recorder=SimpleNamespace(attempt=2))
+    run: Any = SimpleNamespace(layout=layout, recorder=SimpleNamespace(attempt=2), others={})
     return ending._what_ended(run, error)
 
 
@@ -113,8 +116,8 @@ def test_a_signal_after_the_end_is_on_record_as_no_request(state: str, told: int
     """At the first end of a rank the launcher sends one to the others, which may have ended by then."""
     events: list[Any] = []
     guard: Any = object.__new__(RunGuard)
-    recorder = SimpleNamespace(state=RunRecordState(state), event=lambda *_, **facts: events.append(facts))
-    guard._run, guard.position = SimpleNamespace(recorder=recorder), Position()
+    recorder = SimpleNamespace(state=RunRecordState(state), event=lambda *_, **facts: events.append(facts), attempt=2)
+    guard._run, guard.position = SimpleNamespace(recorder=recorder, layout=None, others={}), Position()
     guard._on_request("SIGTERM")
     assert len(events) == told
 
@@ -127,3 +130,60 @@ def test_a_signal_after_the_end_is_on_record_as_no_request(state: str, told: int
 def test_a_rank_that_ends_alone_keeps_nobody_waiting(error: RunEnded, agreed: bool) -> None:
     run: Any = SimpleNamespace(reporter=SimpleNamespace(tally=SimpleNamespace(give_up="lr is nan")))
     assert ending._is_agreed(run, error) is agreed
+
+
+@pytest.mark.parametrize(
+    ("rank", "error", "code"),
+    [
+        (1, SystemExit(), 1),
+        (0, SystemExit(0), 1),
+        (1, SystemExit(7), 7),
+        (-1, SystemExit(0), 0),
+        (1, StopRequested("x"), 3),
+    ],
+    ids=["a rank", "the first", "a code of its own", "no ranks", "in order"],
+)
+def test_a_rank_that_a_callback_ended_has_not_finished_for_its_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, error: SystemExit, code: int
+) -> None:
+    monkeypatch.setattr(ending, "RANK", rank)
+    monkeypatch.setattr(ending, "_put_on_record", lambda *_: None)
+    saver = SimpleNamespace(latest_epoch_state=lambda: None)
+    ending.ended(SimpleNamespace(layout=RunLayout(tmp_path), saver=saver), Position(), error)  # type: ignore[arg-type]
+    assert error.code == code
+
+
+@pytest.mark.parametrize(
+    ("process", "rank", "left", "told"),
+    [
+        (GONE, 1, None, True),
+        (GONE, 1, {"attempt": 1}, True),
+        (GONE, 1, {"attempt": 2, "code": 3}, False),
+        (GONE, 0, {"attempt": 2, "state": "running"}, True),
+        (GONE, 0, {"attempt": 2, "state": "stopped"}, False),
+        (THIS, 1, None, False),
+    ],
+    ids=["nothing", "of another attempt", "its end", "nothing, the first", "its end, the first", "it lives"],
+)
+def test_a_stop_that_another_rank_was_killed_before_is_none(
+    tmp_path: Path, process: tuple[int, float], rank: int, left: dict[str, Any] | None, told: bool
+) -> None:
+    """At the first end of a rank their launcher asks the others to stop, by the signal that a person would send: amid a
+    validation, a kill by a host that is out of memory would be on record as a stop on request."""
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    if left is not None:
+        replace_json(layout.guard / f".rank{rank}.json" if rank else layout.run_json, left)
+    events: list[Any] = []
+    event = lambda *_, **facts: events.append(facts)  # noqa: E731
+    recorder = SimpleNamespace(attempt=2, state=RunRecordState.RUNNING, event=event)
+    run: Any = SimpleNamespace(layout=layout, recorder=recorder, others={rank: process})
+    guard: Any = object.__new__(RunGuard)
+    guard._run, guard.position = run, Position()
+    guard._on_request("SIGTERM")
+    assert bool(events) is not told
+    for error in (StopRequested("SIGTERM"), CLOSED):
+        found = ending._what_ended(run, error)
+        assert isinstance(found, tuple) is told
+        assert not told or found[0].startswith(f"rank {rank}: DistError: it is gone")
+        assert ending._of_this_rank(run, error).follows is (told or error is CLOSED)

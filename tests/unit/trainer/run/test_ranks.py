@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from tests.unit.trainer.run.test_rank_ends import end
-from trainmaster.trainer.contract import ExitCode, RunLayout, replace_json
+from trainmaster.trainer.batches.budget import SkipBudget, SkipLimit
+from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json, replace_json
+from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.run import rank_ends
+from trainmaster.trainer.run.ending import ended_unheard
 from trainmaster.trainer.run.ranks import launch
+from trainmaster.trainer.run.tally import Tally
 from trainmaster.trainer.stop import RunEnded, StopRequested
 
 NOBODY = 2**22 + 1
@@ -59,6 +66,19 @@ def test_no_file_of_the_current_folder_hides_a_module_of_the_launcher(
 
     assert launch(RunLayout(tmp_path), {}, start, print) == 0
     assert os.environ.get("PYTHONSAFEPATH") == before
+
+
+@pytest.mark.parametrize("given", [None, "600"])
+def test_ranks_are_not_killed_while_the_first_may_be_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    """Torch gives them 30 s, in which a large state is not on a slow disk."""
+    monkeypatch.delenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", raising=False)
+    if given:
+        monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", given)
+    seconds = launch(RunLayout(tmp_path), {}, lambda: os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"], print)
+    assert float(seconds) == (600 if given else rank_ends.WAIT_S)
+    assert os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT") == given
 
 
 def test_an_interrupt_of_the_terminal_reaches_the_launcher_through_this_process_alone(tmp_path: Path) -> None:
@@ -137,6 +157,18 @@ def test_what_the_first_rank_can_say_itself_is_left_to_it(
     assert waited == [(layout, 2)]  # it may be saving still
 
 
+def test_a_run_that_has_finished_has_whatever_became_of_a_rank(tmp_path: Path) -> None:
+    """One that only evaluated at the end was killed, say."""
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    replace_json(layout.run_json, {"attempt": 2, "state": "finished", "pid": NOBODY, "create_time": 1.0})
+
+    def start() -> None:
+        subprocess.run([sys.executable, "-IS", "-c", "raise SystemExit(1)"], check=True)
+
+    assert launch(layout, {"attempt": 2}, start, pytest.fail) is None
+
+
 def test_a_stop_before_anything_is_launched_is_not_lost(tmp_path: Path) -> None:
     def start() -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -144,3 +176,24 @@ def test_a_stop_before_anything_is_launched_is_not_lost(tmp_path: Path) -> None:
 
     with pytest.raises(StopRequested):
         launch(RunLayout(tmp_path), {}, start, print)
+
+
+def test_ranks_that_could_not_be_launched_are_a_crash_on_record(tmp_path: Path) -> None:
+    """With batch=-1, or a callback that can't be pickled. Ultralytics may have removed the run's directory by then."""
+    layout = RunLayout(tmp_path / "run")
+    layout.guard.mkdir(parents=True)
+    run: Any = SimpleNamespace(
+        layout=layout,
+        recorder=Recorder(layout, warn=print),
+        reporter=SimpleNamespace(tally=Tally(budget=SkipBudget(SkipLimit(streak=1, count=1, window=1)))),
+        saver=SimpleNamespace(latest_epoch_state=lambda: None),
+    )
+
+    def start() -> None:
+        shutil.rmtree(layout.root)
+        raise TypeError("cannot pickle")
+
+    with pytest.raises(TypeError):
+        launch(layout, {"attempt": 1}, start, partial(ended_unheard, run))
+    assert (read_json(layout.run_json) or {})["state"] == RunRecordState.CRASHED
+    assert "TypeError: cannot pickle" in layout.events.read_text(encoding="utf-8")
