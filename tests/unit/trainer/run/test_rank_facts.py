@@ -66,10 +66,10 @@ def test_the_first_rank_learns_that_another_could_not_keep_its_incident(monkeypa
     """Of a disk that is full for that one alone nobody else would tell: it writes no events."""
     full = OSError(28, "No space left on device")
     own = {"losses": {}, "images": [], "cause": "transient", "grad_norm": None, "bad_weights": 0}
-    theirs = {**own, "images": ["a"], "cause": "data", "incident": None, "replay": None, "unkept": full}
-    answers = iter([known(True, "data"), theirs])
-    monkeypatch.setattr(rank_facts, "of_all", lambda mine: [mine, next(answers)])
+    kept = {**own, "images": ["a"], "cause": "data", "incident": "0001", "replay": None, "unkept": None}
+    answers = iter([[known(True, "data")] * 2, [kept, {**kept, "incident": None, "unkept": full}]])
+    monkeypatch.setattr(rank_facts, "of_all", lambda mine: [mine, *next(answers)])
     monkeypatch.setattr(rank_facts.distributed, "get_rank", lambda: 0)
     incidents: Any = SimpleNamespace(next_number=1)
     facts = told_by_all(own, lambda _: pytest.fail("not this rank's"), incidents, is_own=False)
-    assert (facts["unkept"], facts["ranks"], facts["images"]) == (full, [1], ["a"])
+    assert (facts["unkept"], facts["ranks"], facts["incident"]) == (full, [1, 2], "0001")
