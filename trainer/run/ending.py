@@ -128,9 +128,9 @@ def _in_a_job() -> bool:
     return job_of(os.environ) is not None
 
 
-def killed_rank(run: OpenRun) -> rank_ends.Told | None:
-    """What is told of another rank that was killed, if one was."""
-    return rank_ends.killed(run.layout, run.recorder.attempt, run.others)
+def killed_rank(run: OpenRun, *, wait_s: float = 0.0) -> rank_ends.Told | None:
+    """What is told of another rank that was killed, if one was, or is being killed and gone within ``wait_s``."""
+    return rank_ends.killed(run.layout, run.recorder.attempt, run.others, wait_s=wait_s)
 
 
 def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str, str]:
@@ -138,7 +138,7 @@ def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str
     told = isinstance(error, StopRequested) or rank_ends.is_of_a_connection(error)
     other = rank_ends.first_end(run.layout, run.recorder.attempt) if told else None
     if told and other is None:
-        return killed_rank(run) or error
+        return killed_rank(run, wait_s=0.0 if isinstance(error, RunEnded) else rank_ends.DYING_S) or error
     if other is None or (isinstance(error, RunEnded) and other.code == error.code):
         return error
     return other.told

@@ -30,6 +30,8 @@ WAIT_S: Final = 120.0
 """For the first rank's state: longer than a large one takes on a slow disk."""
 LOOK_S: Final = 0.2
 """Between two looks at a file of two thousand bytes."""
+DYING_S: Final = 3.0
+"""For a process whose connection was closed to be gone: a large one gives its memory back first."""
 _UNHEARD: Final = "DistError: it is gone and has said nothing, so it was killed or crashed in native code"
 _OF_A_CONNECTION: Final = re.compile(
     r"gloo|NCCL|HCCL|XCCL|connection (closed|reset)|process ?group|collective", re.IGNORECASE
@@ -77,15 +79,28 @@ def first_end(layout: RunLayout, attempt: int) -> RankEnd | None:
     return min(found, key=lambda end: end.ts, default=None)
 
 
-def killed(layout: RunLayout, attempt: int, others: Mapping[int, tuple[int, float]]) -> Told | None:
-    """What is told of one of the ``others``, processes by their rank, that is gone and has said nothing.
+def killed(
+    layout: RunLayout,
+    attempt: int,
+    others: Mapping[int, tuple[int, float]],
+    *,
+    wait_s: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Told | None:
+    """What is told of one of the ``others``, processes by their rank, that is gone within ``wait_s`` and has said
+    nothing.
 
     Their launcher then asks the rest to stop, by the signal that a person would send.
     """
-    for rank, process in others.items():
-        if is_gone(*process) and not _has_ended(layout, attempt, rank):
-            return f"rank {rank}: {_UNHEARD}", ""
-    return None
+    until = clock() + wait_s
+    while True:
+        for rank, process in others.items():
+            if is_gone(*process) and not _has_ended(layout, attempt, rank):
+                return f"rank {rank}: {_UNHEARD}", ""
+        if not others or clock() >= until:
+            return None
+        sleep(LOOK_S)
 
 
 def _has_ended(layout: RunLayout, attempt: int, rank: int) -> bool:

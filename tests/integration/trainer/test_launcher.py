@@ -84,6 +84,8 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
 
     code = resume(ready, layout, kill=[1, 7])  # in the last epoch
     assert code not in {ExitCode.FINISHED, ExitCode.STOPPED, ExitCode.GAVE_UP, ExitCode.REFUSED}
+    (crashed,) = events(layout, "run_crashed")
+    assert crashed["error"].startswith("rank 1: DistError: it is gone")
 
     assert resume(ready, layout, once=[1, 6], term=[0, 7]) == ExitCode.STOPPED
     assert states(layout) == ("stopped", 3)
@@ -98,6 +100,7 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
     assert states(layout) == ("finished", 4)
     starts = [(row["attempt"], row["from_epoch"]) for row in events(layout, "run_started")]
     assert starts in ([(1, None), (2, epoch), (3, 3), (4, 3)] for epoch in (2, 3))
+    assert not [row["text"] for row in events(layout, "notice") if "final evaluation failed" in row["text"]]
 
 
 def test_ranks_whose_launcher_was_killed_save_and_end(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

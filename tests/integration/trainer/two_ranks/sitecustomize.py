@@ -1,7 +1,7 @@
 """Two ranks of Ultralytics' own DDP launcher on a CPU: Python imports this by itself when its folder is on the path.
 
 The launcher, the file it writes and ``torch.distributed.run`` are the real ones. Replaced are the choice of devices,
-the backend (gloo), and the devices that DistributedDataParallel is given.
+the backend (gloo), and the devices that DistributedDataParallel and the final evaluation are given.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 # A dozen processes load torch for one test: as in trainmaster.loading.
@@ -42,6 +43,9 @@ def on_the_cpu() -> None:
     validator.select_device = lambda *_, **__: torch.device("cpu")
     torch_utils.parse_device = trainer.parse_device = parse_device
     trainer.BaseTrainer._setup_ddp = set_up
+    loaded = validator.AutoBackend
+    validator.get_torch_device_backend = lambda _: SimpleNamespace(current_device=lambda: 0)
+    validator.AutoBackend = lambda **given: loaded(**{**given, "device": torch.device("cpu")})
 
 
 _BESIDE = ("torch.distributed.run", "resource_tracker", "spawn")

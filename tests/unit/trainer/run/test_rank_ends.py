@@ -166,7 +166,12 @@ def test_a_rank_that_a_callback_ended_has_not_finished_for_its_launcher(
     ids=["nothing", "of another attempt", "its end", "nothing, the first", "its end, the first", "it lives"],
 )
 def test_a_stop_that_another_rank_was_killed_before_is_none(
-    tmp_path: Path, process: tuple[int, float], rank: int, left: dict[str, Any] | None, told: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    process: tuple[int, float],
+    rank: int,
+    left: dict[str, Any] | None,
+    told: bool,
 ) -> None:
     """At the first end of a rank their launcher asks the others to stop, by the signal that a person would send: amid a
     validation, a kill by a host that is out of memory would be on record as a stop on request."""
@@ -182,8 +187,22 @@ def test_a_stop_that_another_rank_was_killed_before_is_none(
     guard._run, guard.position = run, Position()
     guard._on_request("SIGTERM")
     assert bool(events) is not told
+    monkeypatch.setattr(rank_ends, "DYING_S", 0.0)
     for error in (StopRequested("SIGTERM"), CLOSED):
         found = ending._what_ended(run, error)
         assert isinstance(found, tuple) is told
         assert not told or found[0].startswith(f"rank {rank}: DistError: it is gone")
         assert ending._of_this_rank(run, error).follows is (told or error is CLOSED)
+
+
+def test_a_rank_whose_connection_was_closed_is_given_time_to_be_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(rank_ends, "is_gone", lambda *_: len(slept) > 2)
+    about: dict[str, Any] = {"clock": lambda: sum(slept), "sleep": slept.append}
+    layout = RunLayout(tmp_path)
+    assert rank_ends.killed(layout, 2, {1: THIS}, wait_s=0.3, **about) is None
+    assert rank_ends.killed(layout, 2, {1: THIS}, wait_s=3.0, **about) is not None
+    assert rank_ends.killed(layout, 2, {}, wait_s=3.0, **about) is None
+    assert len(slept) == 3
