@@ -133,6 +133,11 @@ def killed_rank(run: OpenRun, *, wait_s: float = 0.0) -> rank_ends.Told | None:
     return rank_ends.killed(run.layout, run.recorder.attempt, run.others, wait_s=wait_s)
 
 
+def another_has_ended(run: OpenRun) -> bool:
+    """Whether another rank has, whose end is that of all: their launcher asks the rest to stop, and no person does."""
+    return bool(run.others) and bool(rank_ends.first_end(run.layout, run.recorder.attempt) or killed_rank(run))
+
+
 def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str, str]:
     """What ended the run: another rank's end, or its words, where ``error`` only shows that there was one."""
     told = isinstance(error, StopRequested) or rank_ends.is_of_a_connection(error)

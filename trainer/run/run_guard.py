@@ -26,7 +26,7 @@ from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock, set_aside, sweep_unfinished
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.announcement import announce, recipe_of
-from trainmaster.trainer.run.ending import ended, ended_unheard, finished, killed_rank, left_at_once
+from trainmaster.trainer.run.ending import another_has_ended, ended, ended_unheard, finished, left_at_once
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.reporter import Reporter
@@ -384,7 +384,7 @@ class RunGuard:
 
     def _on_request(self, name: str) -> None:
         # Once the end is on record it is no request any more, nor where their launcher ends the ranks that are left.
-        if self._run and self.recorder.state is RunRecordState.RUNNING and not killed_rank(self._run):
+        if self._run and self.recorder.state is RunRecordState.RUNNING and not another_has_ended(self._run):
             self.recorder.event(
                 EventKind.STOP_REQUESTED, signal=name, epoch=self.position.epoch + 1, batch=self.position.done
             )

@@ -122,6 +122,21 @@ def test_a_signal_after_the_end_is_on_record_as_no_request(state: str, told: int
     assert len(events) == told
 
 
+@pytest.mark.parametrize("others", [{}, {1: THIS}], ids=["alone", "a rank of several"])
+def test_a_signal_that_comes_since_another_rank_crashed_is_on_record_as_no_request(
+    tmp_path: Path, others: dict[int, tuple[int, float]]
+) -> None:
+    layout, events = RunLayout(tmp_path), list[Any]()
+    layout.guard.mkdir()
+    rank_ends.keep(layout, end())
+    event = lambda *_, **facts: events.append(facts)  # noqa: E731
+    recorder = SimpleNamespace(attempt=2, state=RunRecordState.RUNNING, event=event)
+    guard: Any = object.__new__(RunGuard)
+    guard._run, guard.position = SimpleNamespace(layout=layout, recorder=recorder, others=others), Position()
+    guard._on_request("SIGTERM")
+    assert bool(events) is not bool(others)
+
+
 @pytest.mark.parametrize(
     ("error", "agreed"),
     [(StopRequested("SIGTERM"), True), (GaveUp("lr is nan"), True), (GaveUp("its model was replaced"), False)],
