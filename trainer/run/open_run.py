@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import ultralytics
 from ultralytics.utils import LOGGER, RANK
 
@@ -17,6 +18,7 @@ from trainmaster.trainer.data.data_faults import DataFaults
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.run.evaluation import Evaluation
+from trainmaster.trainer.run.rank_ends import process_of
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.saver import Saver
@@ -34,14 +36,14 @@ class OpenRun:
     reporter: Reporter
     data_faults: DataFaults
     evaluation: Evaluation
-    others: dict[int, tuple[int, float]] = field(default_factory=dict)
+    others: dict[int, psutil.Process | None] = field(default_factory=dict)
     """Processes of the other ranks, once they have met."""
 
     def meet(self, num_ranks: int) -> None:
         """Each rank knows the processes of the others; all of them call this at the same moment."""
         if num_ranks > 1:
-            processes = of_all((os.getpid(), self.recorder.create_time))
-            self.others.update((rank, process) for rank, process in enumerate(processes) if rank != RANK)
+            pids = of_all(os.getpid())
+            self.others.update((rank, process_of(pid)) for rank, pid in enumerate(pids) if rank != RANK)
 
     @classmethod
     def begin(

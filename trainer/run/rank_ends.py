@@ -82,7 +82,7 @@ def first_end(layout: RunLayout, attempt: int) -> RankEnd | None:
 def killed(
     layout: RunLayout,
     attempt: int,
-    others: Mapping[int, tuple[int, float]],
+    others: Mapping[int, psutil.Process | None],
     *,
     wait_s: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
@@ -96,7 +96,7 @@ def killed(
     until = clock() + wait_s
     while True:
         for rank, process in others.items():
-            if is_gone(*process) and not _has_ended(layout, attempt, rank):
+            if is_gone(process) and not _has_ended(layout, attempt, rank):
                 return f"rank {rank}: {_UNHEARD}", ""
         if not others or clock() >= until:
             return None
@@ -138,11 +138,17 @@ def clear(layout: RunLayout) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_gone(pid: int, create_time: float) -> bool:
-    """Whether that process has ended."""
+def process_of(pid: int) -> psutil.Process | None:
+    """The process of that number, to be known again; None where there is none."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
+
+
+def is_gone(process: psutil.Process | None) -> bool:
+    """Whether it has ended. When it began, as a clock tells it, is no sign: that may be set, and psutil looks anew."""
     try:
-        process = psutil.Process(pid)
-        return process.create_time() != create_time or process.status() == psutil.STATUS_ZOMBIE
+        return process is None or not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 

@@ -49,17 +49,17 @@ class Launcher:
     """The process that started the ranks, as they see it. Nothing ends them with it: they have to look."""
 
     def __init__(self) -> None:
-        found = (inherited() or {}).get("launcher")
-        self._identity: tuple[int, float] | None = (int(found[0]), float(found[1])) if found else None
+        self._pid: int | None = (inherited() or {}).get("launcher")
+        self._process = None if self._pid is None else rank_ends.process_of(self._pid)
         self._looked = -LAUNCHER_LOOK_S
         self._gone = False
 
     @property
     def gone(self) -> bool:
         """Whether it has ended; looked at once in a while. Never for a process that no other started."""
-        if self._identity is not None and not self._gone and time.monotonic() - self._looked >= LAUNCHER_LOOK_S:
+        if self._pid is not None and not self._gone and time.monotonic() - self._looked >= LAUNCHER_LOOK_S:
             self._looked = time.monotonic()
-            self._gone = rank_ends.is_gone(*self._identity)
+            self._gone = rank_ends.is_gone(self._process)
         return self._gone
 
 
@@ -82,7 +82,7 @@ def launch(
     """
     # The launcher is started with -m, which would put the current folder first: a json.py there would hide Python's.
     rank_ends.clear(layout)
-    record = {**record, "launcher": [os.getpid(), psutil.Process().create_time()]}
+    record = {**record, "launcher": os.getpid()}
     patience_s = os.environ.get(_PATIENCE, f"{rank_ends.WAIT_S:.0f}")
     given = {VARIABLE: json.dumps(record), "PYTHONSAFEPATH": "1", _PATIENCE: patience_s}
     before = {name: os.environ.get(name) for name in given}
@@ -166,7 +166,7 @@ def _end(
         return None
     other = rank_ends.first_end(layout, attempt)
     told = other.told if other else StopRequested(asked) if asked else None
-    first = int(run.get("pid") or 0), float(run.get("create_time") or 0.0)
-    if told and state and (first[0] == os.getpid() or rank_ends.is_gone(*first)):
+    first = int(run.get("pid") or 0)
+    if told and state and (first == os.getpid() or rank_ends.is_gone(rank_ends.process_of(first))):
         unheard(told)
     return told if isinstance(told, RunEnded) else None

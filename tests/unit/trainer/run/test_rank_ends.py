@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +19,8 @@ from trainmaster.trainer.run.rank_ends import RankEnd
 from trainmaster.trainer.run.run_guard import RunGuard
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested
 
-THIS = os.getpid(), psutil.Process().create_time()
-GONE = 2**22 + 1, 1.0
+THIS = psutil.Process()
+GONE = None
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:55686")
 
 
@@ -124,7 +126,7 @@ def test_a_signal_after_the_end_is_on_record_as_no_request(state: str, told: int
 
 @pytest.mark.parametrize("others", [{}, {1: THIS}], ids=["alone", "a rank of several"])
 def test_a_signal_that_comes_since_another_rank_crashed_is_on_record_as_no_request(
-    tmp_path: Path, others: dict[int, tuple[int, float]]
+    tmp_path: Path, others: dict[int, psutil.Process | None]
 ) -> None:
     layout, events = RunLayout(tmp_path), list[Any]()
     layout.guard.mkdir()
@@ -183,7 +185,7 @@ def test_a_rank_that_a_callback_ended_has_not_finished_for_its_launcher(
 def test_a_stop_that_another_rank_was_killed_before_is_none(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    process: tuple[int, float],
+    process: psutil.Process | None,
     rank: int,
     left: dict[str, Any] | None,
     told: bool,
@@ -221,3 +223,15 @@ def test_a_rank_whose_connection_was_closed_is_given_time_to_be_gone(
     assert rank_ends.killed(layout, 2, {1: THIS}, wait_s=3.0, **about) is not None
     assert rank_ends.killed(layout, 2, {}, wait_s=3.0, **about) is None
     assert len(slept) == 3
+
+
+def test_a_clock_that_is_set_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ranks would stop, since their launcher seemed to be gone."""
+    with subprocess.Popen([sys.executable, "-IS", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        process = rank_ends.process_of(child.pid)
+        booted_ts = psutil.boot_time()
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted_ts + 3600)
+        assert not rank_ends.is_gone(process)
+        child.communicate(b"\n")
+    assert rank_ends.is_gone(process)
+    assert rank_ends.is_gone(rank_ends.process_of(child.pid))
