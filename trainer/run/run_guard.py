@@ -171,11 +171,8 @@ class RunGuard:
             ):
                 try:
                     yield
-                except RunEnded as end:
+                except BaseException as end:
                     self._end_early(trainer, end)
-                    raise
-                except BaseException as error:
-                    ended(self.parts, self.position, error)
                     raise
                 finished(self.parts, self.position, trainer)
         finally:
@@ -362,13 +359,16 @@ class RunGuard:
 
     # End
 
-    def _end_early(self, trainer: EngineTrainer, end: RunEnded) -> None:
-        """The state is saved, no data-loader worker is left, and the records say how to go on."""
+    def _end_early(self, trainer: EngineTrainer, end: BaseException) -> None:
+        """The state is saved but for a crash, no data-loader worker is left, and the records say how to go on."""
         state_file = self.saver.latest_epoch_state()
-        if self.step is not None and self.position.done and ranks.IS_FIRST and not self.saver.epoch_is_saved:
+        unsaved = self.step is not None and self.position.done and not self.saver.epoch_is_saved
+        if isinstance(end, RunEnded) and unsaved and ranks.IS_FIRST:
             state_file = self._save_within_epoch(trainer, STOP_NAME) or state_file
-        end_loaders(trainer)
-        ended(self.parts, self.position, end, state_file)
+        try:
+            end_loaders(trainer)  # else Python waits for them at its exit: they outlive its signal for a minute
+        finally:
+            ended(self.parts, self.position, end, state_file)
 
     def _save_within_epoch(self, trainer: EngineTrainer, name: str) -> Path | None:
         if not self._healed(trainer):

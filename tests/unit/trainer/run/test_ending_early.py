@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,3 +36,29 @@ def test_what_no_state_holds_yet_is_saved(
     RunGuard._end_early(guard, SimpleNamespace(), StopRequested("SIGTERM"))
 
     assert told == [Path(state)]
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["they end", "they can not be ended"])
+def test_workers_are_ended_before_python_waits_for_them_after_a_crash(
+    monkeypatch: pytest.MonkeyPatch, stuck: bool
+) -> None:
+    """They outlive the signal that it sends them by a minute, in which the other ranks and the card would wait too."""
+    done: list[str] = []
+
+    def end_loaders(_: Any) -> None:
+        done.append("workers")
+        if stuck:
+            raise RuntimeError("stuck")
+
+    monkeypatch.setattr(run_guard, "end_loaders", end_loaders)
+    monkeypatch.setattr(run_guard, "ended", lambda *given: done.append(repr(given[-2])))
+    guard: Any = SimpleNamespace(
+        step=SimpleNamespace(),
+        position=SimpleNamespace(done=3),
+        parts=None,
+        saver=SimpleNamespace(latest_epoch_state=lambda: None, epoch_is_saved=False),
+        _save_within_epoch=lambda *_: pytest.fail("what crashed is not saved"),
+    )
+    with contextlib.suppress(RuntimeError):
+        RunGuard._end_early(guard, SimpleNamespace(), ValueError("x"))
+    assert done == ["workers", "ValueError('x')"]
