@@ -30,6 +30,7 @@ VARIABLE: Final = "TRAINMASTER_RANKS"
 
 _PATIENCE: Final = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 """Environment variable by which torch's launcher knows how many seconds after it has asked them it kills the ranks."""
+_UNENDED: Final = (None, RunRecordState.RUNNING)
 LAUNCHER_LOOK_S: Final = 2.0
 """Between two looks at whether the launching process is there: no more than a batch or so."""
 
@@ -99,7 +100,8 @@ def launch(
             return None
         raise end or error from None
     except Exception as error:  # batch=-1, a callback that can't be pickled, a full disk
-        unheard(words_of(error))
+        if (read_json(layout.run_json) or {}).get("state") in _UNENDED:  # else the ranks have told their end
+            unheard(words_of(error))
         raise
     finally:
         for name, value in before.items():
@@ -162,7 +164,7 @@ def _end(
     state = run.get("state")
     if state in {RunRecordState.FINISHED, RunRecordState.STOPPED, RunRecordState.GAVE_UP, RunRecordState.REFUSED}:
         return RunEnded(ExitCode(exit_code_of(RunRecordState(state))), f"the ranks ended: {state}")
-    if state not in {None, RunRecordState.RUNNING}:
+    if state not in _UNENDED:
         return None
     other = rank_ends.first_end(layout, attempt)
     told = other.told if other else StopRequested(asked) if asked else None

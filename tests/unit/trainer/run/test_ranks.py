@@ -178,8 +178,12 @@ def test_a_stop_before_anything_is_launched_is_not_lost(tmp_path: Path) -> None:
         launch(RunLayout(tmp_path), {}, start, print)
 
 
-def test_ranks_that_could_not_be_launched_are_a_crash_on_record(tmp_path: Path) -> None:
-    """With batch=-1, or a callback that can't be pickled. Ultralytics may have removed the run's directory by then."""
+@pytest.mark.parametrize("finished", [False, True], ids=["before they began", "after they had finished"])
+def test_what_fails_around_ranks_is_a_crash_on_record_unless_they_have_told_their_end(
+    tmp_path: Path, finished: bool
+) -> None:
+    """With batch=-1, or a callback that can't be pickled. Ultralytics may have removed the run's directory by then; it
+    removes files of its own afterwards, too."""
     layout = RunLayout(tmp_path / "run")
     layout.guard.mkdir(parents=True)
     run: Any = SimpleNamespace(
@@ -190,10 +194,14 @@ def test_ranks_that_could_not_be_launched_are_a_crash_on_record(tmp_path: Path) 
     )
 
     def start() -> None:
-        shutil.rmtree(layout.root)
+        if finished:
+            run.recorder.end(RunRecordState.FINISHED, 0)
+        else:
+            shutil.rmtree(layout.root)
         raise TypeError("cannot pickle")
 
     with pytest.raises(TypeError):
         launch(layout, {"attempt": 1}, start, partial(ended_unheard, run))
-    assert (read_json(layout.run_json) or {})["state"] == RunRecordState.CRASHED
-    assert "TypeError: cannot pickle" in layout.events.read_text(encoding="utf-8")
+    state = RunRecordState.FINISHED if finished else RunRecordState.CRASHED
+    assert (read_json(layout.run_json) or {})["state"] == state
+    assert ("TypeError: cannot pickle" in layout.events.read_text(encoding="utf-8")) is not finished
