@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -93,8 +94,6 @@ class StopSwitch:
         self._on_request = on_request
         self._on_second = on_second
         self._interruptible = False
-        self._active = False
-        self._forks_watched = False
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -106,23 +105,14 @@ class StopSwitch:
             yield
             return
         previous = {number: signal.signal(number, self._handle) for number in stop_signals()}
-        if not self._forks_watched:
-            self._forks_watched = True
-            os.register_at_fork(after_in_child=self._leave_child_alone)
-        self._active = True
+        _watch_forks()
+        _in_work.append(self)
         try:
             yield
         finally:
-            self._active = False
+            _in_work.remove(self)
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-    def _leave_child_alone(self) -> None:
-        """A data-loader worker dies of SIGTERM as it would unguarded, and leaves the other two to its parent."""
-        if self._active:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -157,6 +147,24 @@ class StopSwitch:
         self._on_request(name)
         if self._interruptible:
             raise StopRequested(name)
+
+
+_in_work: Final[list[StopSwitch]] = []
+"""Those whose signals are installed."""
+
+
+@functools.cache
+def _watch_forks() -> None:
+    """Once a process: what is called at a fork can't be taken back, and would keep all of a training that it held."""
+    os.register_at_fork(after_in_child=_leave_child_alone)
+
+
+def _leave_child_alone() -> None:
+    """A data-loader worker dies of SIGTERM as it would unguarded, and leaves the other two to its parent."""
+    if _in_work:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import weakref
 
 import pytest
 
@@ -94,6 +96,17 @@ def test_signal_that_is_passed_on_to_who_got_it_is_one_request_and_a_later_one_e
         with pytest.raises(TimeoutError):
             os.kill(os.getpid(), signal.SIGTERM)
     assert said == ["SIGTERM", "SIGTERM again"]
+
+
+def test_a_training_that_is_over_is_let_go() -> None:
+    """A loop over folds would keep every fold's model and optimizer on the device."""
+    switch = StopSwitch(on_request=lambda _: None, on_second=lambda _: None)
+    with switch.installed():
+        pass
+    held = weakref.ref(switch)
+    del switch
+    gc.collect()
+    assert held() is None
 
 
 def test_giving_up_carries_its_exit_code() -> None:
