@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from trainmaster.trainer.batches.scatter import reach_of_chance
+
 WARN_FACTOR: Final = 10.0
 """Times the median of the last 100 steps at which one norm is worth a warning. BLOOM's norm went 0.24, 0.95, 2.4, 16,
 145, 960 in five steps before the loss showed it: this fires at 16 at the latest. Norms that scatter by a factor of 1.6
@@ -105,12 +107,14 @@ class NormHistory:
         return _summarized(list(self._recent))
 
     def _is_out_of_line(self, norm: float, median: float) -> bool:
-        known = len(self._recent) > WARN_AFTER
-        if self._rises >= RISES and (not known or norm >= RISE_FACTOR * median):
-            return True
-        trend = self.trend
+        if len(self._recent) <= WARN_AFTER:
+            return self._rises >= RISES
+        rose = self._rises >= RISES and norm >= RISE_FACTOR * median
         jumped = norm >= WARN_FACTOR * median and self._num_as_high(norm) < SEEN_BEFORE
-        return known and (jumped or (trend is not None and trend >= TREND_FACTOR))
+        if (rose or jumped) and norm > median * reach_of_chance(self._recent):
+            return True
+        trend = self.trend or 0.0
+        return trend >= TREND_FACTOR and trend > reach_of_chance(self._recent, of_mean=_LATEST)
 
     def _num_as_high(self, norm: float) -> int:
         return sum(one >= norm for one in self._recent) - 1  # itself is among them

@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from trainmaster.trainer.batches.scatter import reach_of_chance
+
 
 class SpikeWatch:
     """Loss spikes by median and median absolute deviation of the last good losses, which one wild value cannot move.
 
     ``factor`` robust standard deviations above the median, and at least ``ratio`` times it: a converged loss that
-    hardly varies makes a small deviation look large. Where most batches hold no more than a sliver of an object there
-    are two levels: it is the upper one that counts, the median of what comes within ``ratio`` of the second largest.
+    hardly varies makes a small deviation look large. One that scatters widely may go as far as chance does. Where most
+    batches hold no more than a sliver of an object there are two levels: it is the upper one that counts, the median of
+    what comes within ``ratio`` of the second largest.
     After ``level_after`` in a row it is no spike but a new level (mosaic was closed, say), and
     the watch starts over.
     """
@@ -52,7 +55,12 @@ class SpikeWatch:
         median = ordered[len(ordered) // 2]
         deviation = sorted(abs(value - median) for value in ordered)[len(ordered) // 2]
         upper = [value for value in ordered if max(value, value * self._ratio) >= ordered[-2]]
-        return max(median + self._factor * 1.4826 * deviation, self._ratio * upper[len(upper) // 2], ordered[-2])
+        return max(
+            median + self._factor * 1.4826 * deviation,
+            median * reach_of_chance(self._recent),
+            self._ratio * upper[len(upper) // 2],
+            ordered[-2],
+        )
 
     def as_record(self) -> dict[str, Any]:
         """For a saved state: a run that is resumed judges the next batch as the one that was not."""

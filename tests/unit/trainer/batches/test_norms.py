@@ -32,7 +32,7 @@ def test_growth_warns_even_when_little_is_known_yet() -> None:
     assert [norm for norm in (0.24, *BLOOM) if history.note(norm) is not None] == [16.0]
 
 
-@pytest.mark.parametrize("sigma", [0.2, 0.5], ids="scatter {}".format)
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 1.2], ids="scatter {}".format)
 def test_healthy_noise_is_quiet(sigma: float) -> None:
     assert noisy(NormHistory(), 10_000, sigma) == 0
 
