@@ -23,6 +23,11 @@ from trainmaster.trainer.state.known_arguments import NOT_DEFAULT, not_default
 from trainmaster.trainer.state.same.groups import in_order_of
 
 OTHER_GROUPS: Final = "the optimizer's parameter groups are other ones now: its momentum starts over"
+_SET_UP: Final = frozenset(
+    {"lr", "initial_lr", "momentum", "betas", "weight_decay", "foreach", "fused", "capturable", "differentiable"}
+)
+"""Of a group of parameters, what the arguments and the device say, not the training: Prodigy keeps its step size there,
+the schedule-free ones their count of steps."""
 _LOSSES_ARE_MADE_OF: Final = (
     *("batch", "data", "fraction", "classes"),
     *("box", "cls", "cls_pw", "dfl", "pose", "kobj", "rle", "angle", "dis"),
@@ -130,7 +135,7 @@ def plain_rng(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
     """``trainer``, freshly set up, has the tensors of ``state``; its hyper-parameters stay those it was set up with,
-    but for a momentum that ``optimizer=auto`` took.
+    but for a momentum that ``optimizer=auto`` took. What else an optimizer keeps in its groups is as it was left there.
 
     What could not be taken over is returned as text (an optimizer of another class starts over).
 
@@ -181,8 +186,13 @@ def _restore_optimizer(
     for group, values in zip(optimizer.param_groups, fresh, strict=True):
         # load_state_dict brought the old rate, momentum and decay with it
         taken = {name: tuple(group[name]) if name == "betas" else group[name] for name in kept & values.keys()}
-        group.update({**values, **taken})
+        reached = {name: group[name] for name in values.keys() - _SET_UP if _are_numbers(group.get(name), values[name])}
+        group.update({**values, **taken, **reached})
     return []
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float | torch.Tensor) for value in values)
 
 
 def read_legacy(path: Path) -> dict[str, Any]:

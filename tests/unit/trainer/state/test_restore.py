@@ -37,6 +37,21 @@ def test_a_criterion_that_is_a_module_keeps_no_state_from_being_resumed() -> Non
     assert found.state_dict()["weight"].unique().tolist() == [7.0]
 
 
+def test_what_an_optimizer_keeps_in_its_groups_goes_on_and_the_settings_are_those_of_now() -> None:
+    """Prodigy keeps its step size there, the schedule-free ones their count of steps."""
+    model, state = nn.Linear(2, 1), {"model": {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, "args": {}}
+    before, now = (torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9) for lr in (0.5, 0.1))
+    before.param_groups[0] |= {"d": 0.02, "k": 700, "schedule": "<function>", "only": 1}
+    now.param_groups[0] |= {"d": 1e-6, "k": 0, "schedule": len}
+    trainer: Any = SimpleNamespace(
+        model=model, ema=None, optimizer=now, args=SimpleNamespace(), stopper=SimpleNamespace()
+    )
+    rest = {"best_fitness": None, "fitness": None, "stopper": {}, "scaler": {}}
+    restore(trainer, {**state, **rest, "optimizer_class": "SGD", "optimizer": before.state_dict()})
+    found = now.param_groups[0]
+    assert [found[name] for name in ("d", "k", "schedule", "lr", "only")] == [0.02, 700, len, 0.1, 1]
+
+
 def test_a_state_of_another_model_is_refused() -> None:
     with pytest.raises(RuntimeError, match="of another model"):
         restored(nn.Linear(2, 1), **{"second.weight": torch.ones(3)})
