@@ -14,8 +14,6 @@ import torch
 
 _NAME: Final = "param_group"
 """Ultralytics 8.4.3 and later write into a group what it is of."""
-_MAX_GROUPS: Final = 6
-"""MuSGD has that many; their orders are all tried."""
 
 
 def in_order_of(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -23,18 +21,15 @@ def in_order_of(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> d
     ones, or nobody can tell which is which."""
     old: Sequence[Mapping[str, Any]] = saved["param_groups"]
     new = optimizer.param_groups
-    if len(old) != len(new) or len(old) > _MAX_GROUPS:
+    if len(old) != len(new):
         return None
-    fits = [[_fits(one, saved["state"], group) for group in new] for one in old]
-    found = [
-        order
-        for order in itertools.permutations(range(len(old)))
-        if all(fits[index][place] for place, index in enumerate(order))
-    ]
-    as_it_was = tuple(range(len(old)))
-    order = as_it_was if as_it_was in found else found[0] if len(found) == 1 else None
-    if order is None:
-        return None
+    order: Sequence[int] = range(len(old))
+    if not all(_fits(one, saved["state"], group) for one, group in zip(old, new, strict=True)):
+        fits = [[place for place in order if _fits(one, saved["state"], new[place])] for one in old]
+        found = _only_way(fits)
+        if found is None:
+            return None
+        order = found
     numbers = itertools.count()
     groups: list[dict[str, Any]] = []
     state: dict[int, Any] = {}
@@ -43,6 +38,25 @@ def in_order_of(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> d
         groups.append({**old[index], "params": list(own.values())})
         state |= {own[number]: saved["state"][number] for number in own if number in saved["state"]}
     return {**saved, "param_groups": groups, "state": state}
+
+
+def _only_way(fits: Sequence[Sequence[int]]) -> list[int] | None:
+    """Which goes to each place, where each has places that it ``fits``; None unless there is just one way.
+
+    Then one of those that are left always fits one place only: where each fits several, there is a circle of them to
+    turn.
+    """
+    left = {index: set(places) for index, places in enumerate(fits)}
+    found: dict[int, int] = {}
+    while left:
+        index = next((one for one, places in left.items() if len(places) == 1), None)
+        if index is None:
+            return None
+        (place,) = left.pop(index)
+        found[place] = index
+        for places in left.values():
+            places.discard(place)
+    return [found[place] for place in range(len(fits))]
 
 
 def _fits(old: Mapping[str, Any], state: Mapping[int, Mapping[str, Any]], new: Mapping[str, Any]) -> bool:

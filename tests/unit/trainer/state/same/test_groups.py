@@ -52,6 +52,24 @@ def test_each_parameter_keeps_its_own_momentum(
         assert all(torch.equal(torch.as_tensor(was[key]), torch.as_tensor(now[key])) for key in was)
 
 
+def test_an_optimizer_of_many_groups_keeps_its_momentum() -> None:
+    """Ultralytics' MuSGD has eight groups, some of them empty; rates by layer make more."""
+    given = {str(number): [nn.Parameter(torch.zeros(number))] * (number > 2) for number in range(1, 10)}
+    names = list(given)
+    old = stepped(optimizer(torch.optim.SGD, given, names, named=False), given).state_dict()
+    assert in_order_of(optimizer(torch.optim.SGD, given, names, named=False), old) == old
+    turned = names[:2] + names[:1:-1]
+    new = optimizer(torch.optim.SGD, given, turned, named=True)
+    assert in_order_of(new, old) is None, "the empty groups may be either"
+    kept = {name: value for name, value in given.items() if value}
+    old = stepped(optimizer(torch.optim.SGD, kept, list(kept), named=False), kept).state_dict()
+    new = optimizer(torch.optim.SGD, kept, list(kept)[::-1], named=True)
+    ordered = in_order_of(new, old)
+    assert ordered is not None
+    new.load_state_dict(ordered)
+    assert [new.state[one]["momentum_buffer"].numel() for (one,) in kept.values()] == list(range(3, 10))
+
+
 def test_groups_of_other_parameters_are_other_ones() -> None:
     given = parameters()
     old = stepped(optimizer(torch.optim.SGD, given, NAMES, named=False), given).state_dict()
