@@ -93,6 +93,7 @@ class LongerWarmup(EarlierWarmup):
 
     def after_warm_up(self, trainer: Any, length: int, *, built: int) -> None:
         """Accumulation and momenta are where warm-up aims: its last batch gets there."""
+        G6.after_warm_up(self, trainer, length, built=built)
 
 
 class G4(StackedLosses, LongerWarmup, G5):

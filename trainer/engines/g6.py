@@ -108,3 +108,7 @@ class G6:
 
     def after_warm_up(self, trainer: Any, length: int, *, built: int) -> None:
         """Accumulation and momenta as a warm-up of ``length`` batches leaves them: here, where it aims."""
+        del built
+        for group in trainer.optimizer.param_groups if length > 0 else ():
+            if "momentum" in group:
+                group["momentum"] = float(trainer.args.momentum)  # an optimizer of one's own begins with another

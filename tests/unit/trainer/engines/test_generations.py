@@ -117,6 +117,13 @@ def test_a_warm_up_that_stops_short_leaves_its_momenta_there_and_the_rates_alone
     G5().after_warm_up(given, 10, built=5)
     assert [group["lr"] for group in given.optimizer.param_groups] == [0.005, 0.005]
     assert [round(group["momentum"], 6) for group in given.optimizer.param_groups] == [0.89, 0.89]
-    untouched = trainer()
-    G6().after_warm_up(untouched, 10, built=5)
-    assert [group["momentum"] for group in untouched.optimizer.param_groups] == [0.9, 0.9]
+
+
+@pytest.mark.parametrize("generation", [G6, G4])
+def test_a_warm_up_leaves_its_momenta_where_it_aims_whatever_the_optimizer_began_with(generation: type[G6]) -> None:
+    for length, momentum in ((0, 0.5), (10, 0.9)):
+        given = trainer()
+        for group in given.optimizer.param_groups:
+            group["momentum"] = 0.5
+        generation().after_warm_up(given, length, built=5)
+        assert [group["momentum"] for group in given.optimizer.param_groups] == [momentum, momentum]
