@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import torch
 
+from trainmaster.trainer.checkpoints.domains import ANYTHING, domain_of
+
 _NAME: Final = "param_group"
 """Ultralytics 8.4.3 and later write into a group what it is of."""
 
@@ -60,12 +62,15 @@ def _only_way(fits: Sequence[Sequence[int]]) -> list[int] | None:
 
 
 def _fits(old: Mapping[str, Any], state: Mapping[int, Mapping[str, Any]], new: Mapping[str, Any]) -> bool:
-    """Whether what is saved of a group can be of these parameters: as many, of the same shapes, of the same name."""
+    """Whether what is saved of a group can be of these parameters: as many, of the same shapes, of the same name.
+
+    What an optimizer keeps under a name of its own may have any shape: Adafactor keeps sums of rows and of columns.
+    """
     if len(old["params"]) != len(new["params"]) or old.get(_NAME, new.get(_NAME)) != new.get(_NAME, old.get(_NAME)):
         return False
     return all(
         value.shape == parameter.shape
         for number, parameter in zip(old["params"], new["params"], strict=True)
-        for value in state.get(number, {}).values()
-        if isinstance(value, torch.Tensor) and value.ndim
+        for name, value in state.get(number, {}).items()
+        if isinstance(value, torch.Tensor) and value.ndim and domain_of("optimizer", str(name), value.ndim) != ANYTHING
     )

@@ -84,6 +84,12 @@ def test_momentum_of_another_shape_is_not_taken() -> None:
     assert in_order_of(optimizer(torch.optim.SGD, given, NAMES, named=False), old) is None
 
 
+def test_what_is_kept_of_rows_and_columns_is_taken_in_the_same_order() -> None:
+    given = parameters()
+    old = stepped(optimizer(torch.optim.Adafactor, given, NAMES, named=False), given).state_dict()
+    assert in_order_of(optimizer(torch.optim.Adafactor, given, NAMES, named=True), old) == old
+
+
 def test_groups_that_nobody_can_tell_apart_are_taken_in_no_other_order() -> None:
     alike = {name: [nn.Parameter(torch.zeros(4))] for name in ("bn", "bias")}
     alike["weight"] = [nn.Parameter(torch.zeros(4, 3))]
