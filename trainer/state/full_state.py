@@ -146,8 +146,7 @@ def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
     _load(unwrap_model(trainer.model), state["model"])
     if trainer.ema:
         trainer.ema = ModelEMA(trainer.model)
-        _load(trainer.ema.ema, state["ema"])
-        trainer.ema.updates = state["ema_updates"]
+        restore_average(trainer.ema, state)
     kept = _kept_of_optimizer(vars(trainer.args), state["args"])
     notes += _restore_optimizer(trainer.optimizer, state["optimizer_class"], state["optimizer"], kept)
     if state["scaler"]:
@@ -156,6 +155,16 @@ def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
     trainer.fitness = state["fitness"]
     vars(trainer.stopper).update(state["stopper"])
     return notes
+
+
+def restore_average(ema: Any, state: Mapping[str, Any]) -> None:
+    """``ema`` is the average that ``state`` has.
+
+    Raises:
+        RuntimeError: it is one of another model.
+    """
+    _load(ema.ema, state["ema"])
+    ema.updates = state["ema_updates"]
 
 
 def _load(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_random_state
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.state.full_state import OTHER_GROUPS, restore
+from trainmaster.trainer.state.full_state import OTHER_GROUPS, restore, restore_average
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.same.data import require_same_data
 
@@ -33,6 +34,7 @@ class GoingOn:
         self._running_record: Mapping[str, object] | None = None
         self._begun = False
         self._same_batches = False
+        self._average: Any = None
 
     def set_up(self, trainer: EngineTrainer) -> list[str]:
         """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words.
@@ -43,6 +45,7 @@ class GoingOn:
         """
         state, position = self._state, self._position
         notes = [*self._plan.notes, *self._restored(trainer)]
+        self._average = trainer.ema
         if self._plan.settings.exact and OTHER_GROUPS in notes:
             raise ArgumentsError(
                 f"an exact run can't go on here: {OTHER_GROUPS}", "exact=false, or the Ultralytics of before"
@@ -128,6 +131,9 @@ class GoingOn:
         if self._begun:
             return False
         self._begun = True
+        if trainer.ema and trainer.ema is not self._average:  # a callback has made one of a decay of its own since
+            with suppress(RuntimeError):  # one of another model is told where it is followed
+                restore_average(trainer.ema, state)
         trainer.train_time_start -= state.get("trained_s", 0.0)  # ``time=`` is of the whole run, as its rows are
         if not self._same_batches and state["batch"]:
             return False

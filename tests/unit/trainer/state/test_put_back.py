@@ -81,7 +81,7 @@ def test_a_state_that_does_not_fit_the_model_of_the_data_is_refused_in_words(mon
 def test_ranks_do_not_all_draw_what_the_first_draws(monkeypatch: pytest.MonkeyPatch, rank: int, taken: bool) -> None:
     monkeypatch.setattr(put_back, "RANK", rank)
     trainer: Any = SimpleNamespace(
-        train_time_start=0.0, model=torch.nn.Linear(1, 1), train_loader=SimpleNamespace(dataset=None)
+        train_time_start=0.0, model=torch.nn.Linear(1, 1), ema=None, train_loader=SimpleNamespace(dataset=None)
     )
     state = {"batch": 0, "epoch": 1, "gradients": {}, "rng": random_state()}
     saved = torch.rand(1)
@@ -89,3 +89,15 @@ def test_ranks_do_not_all_draw_what_the_first_draws(monkeypatch: pytest.MonkeyPa
     plan: Any = SimpleNamespace(state=state)
     GoingOn(plan, position=NOTHING, running=NOTHING).epoch_started(trainer)
     assert bool(torch.rand(1) == saved) is taken
+
+
+def test_an_average_of_ones_own_that_is_made_at_the_start_goes_on_from_the_saved_one() -> None:
+    model = torch.nn.Linear(2, 1)
+    ema: Any = SimpleNamespace(ema=torch.nn.Linear(2, 1), updates=0)
+    trainer: Any = SimpleNamespace(
+        train_time_start=0.0, model=model, ema=ema, train_loader=SimpleNamespace(dataset=None)
+    )
+    average = {"weight": torch.tensor([[3.0, 4.0]]), "bias": torch.tensor([5.0])}
+    plan: Any = SimpleNamespace(state={"batch": 0, "epoch": 1, "gradients": {}, "ema": average, "ema_updates": 700})
+    GoingOn(plan, position=NOTHING, running=NOTHING).epoch_started(trainer)
+    assert (ema.ema.weight.tolist(), ema.updates) == ([[3.0, 4.0]], 700)
