@@ -15,6 +15,9 @@ from trainmaster.trainer.checkpoints.held_numbers import numbers_in
 MAX_DEPTH: Final = 4
 """Containers within containers: one of L-BFGS holds lists."""
 
+_PRODUCT: Final = "mu_product"
+"""Of NAdam's momenta, which starts at one."""
+
 
 def states_of(optimizer: torch.optim.Optimizer) -> list[dict[Any, Any]]:
     """The state of every parameter, and what else the optimizer keeps in that way; a bare number beside is none."""
@@ -80,5 +83,5 @@ def start_over(state: dict[Any, Any]) -> None:
 
 def _starts_at_zero(name: object, value: Any) -> bool:
     if is_judged(value):
-        return domain_of("optimizer", str(name), value.ndim) != ANYTHING
+        return name != _PRODUCT and domain_of("optimizer", str(name), value.ndim) != ANYTHING
     return not isinstance(value, torch.Tensor | np.ndarray | dict | list | tuple | complex)

@@ -259,6 +259,24 @@ def test_a_switch_that_stands_for_a_number_is_saved_as_one() -> None:
     assert (found.param_groups[0]["weight_decay"], found.param_groups[0]["lr"]) == (False, True)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "Adadelta"])
+def test_a_state_that_starts_over_steps_as_a_new_one(kind: str) -> None:
+    healed, new = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    made = [getattr(torch.optim, kind)([one], lr=0.1) for one in (healed, new)]
+    healed.grad = torch.full((3,), 5.0)
+    made[0].step()
+    for value in made[0].state[healed].values():
+        if isinstance(value, torch.Tensor) and value.ndim:
+            value[0] = NAN
+    heal_optimizer(made[0])
+    with torch.no_grad():
+        healed.copy_(new)
+    for one, optimizer in zip((healed, new), made, strict=True):
+        one.grad = torch.ones(3)
+        optimizer.step()
+    assert torch.equal(healed, new)
+
+
 @pytest.mark.parametrize("name", ["momentum_buffer", "slow", "lists", "array", "numbers"])
 def test_a_state_with_a_copy_of_the_weights_is_made_anew_and_not_of_zeros(name: str) -> None:
     found = optimizer()
