@@ -27,7 +27,7 @@ class TrainedObject:
         self._groups = list(trainer.optimizer.param_groups)
         self._num_held = _num_held(trainer.optimizer)
         held = _held_by(trainer.optimizer)
-        self._trained = {name for name, value in self._model.named_parameters() if id(value) in held}
+        self._trained = {name: value for name, value in self._model.named_parameters() if id(value) in held}
         self._held: list[tuple[dict[str, Any], str, Any, str]] = []
         for place, module in self._model.named_modules():
             for slots in (module._parameters, module._modules):  # noqa: SLF001 - as attribute access reads them
@@ -65,10 +65,11 @@ class TrainedObject:
         if trainer.world_size > 1 and type(trainer.model) is not type(self._wrapped):
             return "the model is no longer joined with those of the other ranks"
         held, free = _held_by(trainer.optimizer), dict(model.named_parameters())
+        trained = held & set(map(id, free.values()))  # under another name, too: pruning gives a weight one
         lost = [
             name
-            for name in self._trained
-            if name not in free or (free[name].requires_grad and id(free[name]) not in held)
+            for name, before in self._trained.items()
+            if id(free.get(name, before)) not in trained and (name not in free or free[name].requires_grad)
         ]
         if lost:
             more = ", ..." if len(lost) > NUM_NAMES_SHOWN else ""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from trainmaster.trainer.batches.trained_object import OF_ANOTHER, TrainedObject
 from trainmaster.trainer.run.guarding import Guarding
@@ -65,3 +66,16 @@ def test_what_is_an_average_of_what_was_trained_is_saved(change: Callable[[Any],
     trainer, guarding = scene()
     change(trainer)
     guarding.epoch_trained()
+
+
+def test_a_weight_that_pruning_gives_another_name_is_trained_as_before() -> None:
+    trainer, _ = scene()
+    trainer.world_size = 0
+    before = TrainedObject(trainer)
+    prune.l1_unstructured(trainer.model, "weight", amount=0.3)
+    assert before.replaced() == "weight"
+    assert before.why_nothing_trains() == OF_ANOTHER
+    trainer.ema = SimpleNamespace(ema=prune.l1_unstructured(nn.Linear(3, 3), "weight", amount=0.3))
+    assert before.why_nothing_trains() is None
+    trainer.optimizer.param_groups[0]["params"] = [trainer.model.bias]
+    assert before.why_nothing_trains() == "the optimizer no longer trains weight"
