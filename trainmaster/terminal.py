@@ -105,8 +105,8 @@ def _end() -> None:
 
 def columns(stream: TextIO | None = None) -> int | None:
     """How wide ``stream`` is as a terminal, or as ``COLUMNS`` says; None for a file or a pipe, which has no end."""
-    out = stream or sys.stdout
-    if not (out.isatty() or os.environ.get("COLUMNS", "").isdecimal()):
+    out: TextIO | None = stream or sys.stdout  # there is none where a program has closed it, or has no console
+    if not ((out and out.isatty()) or os.environ.get("COLUMNS", "").isdecimal()):
         return None
     return max(_NARROWEST, _size())
 

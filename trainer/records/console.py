@@ -90,7 +90,8 @@ def copying() -> Iterator[Copy]:
         return
     copy = _current = Copy()
     streams = sys.stdout, sys.stderr
-    tees = Tee(sys.stdout, copy), Tee(sys.stderr, copy)
+    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - a program without a console has no streams
+    tees = Tee(sys.stdout or nowhere, copy), Tee(sys.stderr or nowhere, copy)
     sys.stdout, sys.stderr = tees
     moved = _move_loggers(dict(zip(map(id, streams), tees, strict=True)))
     try:
@@ -102,8 +103,9 @@ def copying() -> Iterator[Copy]:
             sys.stdout = streams[0]
         if sys.stderr is tees[1]:
             sys.stderr = streams[1]
-        for stream in streams:
+        for stream in filter(None, streams):
             _flush_or_give_up(stream)
+        nowhere.close()
         copy.close()
         _current = None
 

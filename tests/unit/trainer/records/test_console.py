@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trainmaster.terminal import columns
 from trainmaster.trainer.records.console import copying, logged_to
 
 
@@ -65,4 +66,15 @@ def test_a_console_that_takes_nothing_stops_nothing(monkeypatch: pytest.MonkeyPa
     with copying() as copy:
         copy.open(tmp_path / "train.log")
         print("a line", flush=True)
+    assert (tmp_path / "train.log").read_text(encoding="utf-8") == "a line\n"
+
+
+def test_without_a_console_the_log_is_kept_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with logged_to(tmp_path / "train.log"):
+        print("a line", flush=True)
+        assert columns() is None
+    assert (sys.stdout, sys.stderr) == (None, None)
+    assert columns() is None
     assert (tmp_path / "train.log").read_text(encoding="utf-8") == "a line\n"
