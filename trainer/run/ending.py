@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ultralytics.utils import LOGGER, RANK
 
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.contract import EventKind, ExitCode, RunRecordState
 from trainmaster.trainer.engines.protocol import EngineTrainer
@@ -19,6 +20,20 @@ from trainmaster.trainer.records.recorder import words_of
 from trainmaster.trainer.run import rank_ends, ranks
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, end_loaders
+
+
+def require_first_training(run: OpenRun) -> None:
+    """The run has not ended: what is held for it is of one training, its lock among it.
+
+    Raises:
+        ArgumentsError: it has, and a notebook's cell is run again, say.
+    """
+    if run.recorder.state is not RunRecordState.RUNNING:
+        root = run.layout.root
+        raise ArgumentsError(
+            f"this trainer's run in {root} is over ({run.recorder.state}), and it trains once",
+            f"make another one; with resume={root} it goes on with what was saved",
+        )
 
 
 def finished(run: OpenRun, position: Position, trainer: EngineTrainer) -> None:

@@ -26,7 +26,14 @@ from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock, set_aside, sweep_unfinished
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.announcement import announce, recipe_of
-from trainmaster.trainer.run.ending import another_has_ended, ended, ended_unheard, finished, left_at_once
+from trainmaster.trainer.run.ending import (
+    another_has_ended,
+    ended,
+    ended_unheard,
+    finished,
+    left_at_once,
+    require_first_training,
+)
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.reporter import Reporter
@@ -162,6 +169,7 @@ class RunGuard:
     @contextmanager
     def session(self, trainer: EngineTrainer) -> Iterator[None]:
         """Training under guard; every way out of it is on record."""
+        require_first_training(self.parts)
         try:
             with (
                 self.switch.installed(),
@@ -300,10 +308,9 @@ class RunGuard:
         Raises:
             GaveUp: the epoch has trained nothing.
         """
-        loader = trainer.train_loader
         if self.going_on is not None:
             self.going_on.epoch_trained(trainer)
-        if isinstance(loader, GuardedLoader):
+        if isinstance(loader := trainer.train_loader, GuardedLoader):
             restored = self.going_on.boundary(self.position.epoch) if self.going_on else None
             self.saver.epoch_end = restored or Boundary.now(loader)
         if self._guarding is not None:

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.contract import RunRecordState
 from trainmaster.trainer.run import run_guard
+from trainmaster.trainer.run.ending import require_first_training
 from trainmaster.trainer.run.run_guard import RunGuard
 from trainmaster.trainer.state.saver import STOP_NAME
 from trainmaster.trainer.stop import StopRequested
@@ -62,3 +65,15 @@ def test_workers_are_ended_before_python_waits_for_them_after_a_crash(
     with contextlib.suppress(RuntimeError):
         RunGuard._end_early(guard, SimpleNamespace(), ValueError("x"))
     assert done == ["workers", "ValueError('x')"]
+
+
+def test_a_trainer_trains_once() -> None:
+    """A cell of a notebook that is run again would train without the run's lock, and tell of a shortage of memory."""
+    run: Any = SimpleNamespace(
+        recorder=SimpleNamespace(state=RunRecordState.RUNNING), layout=SimpleNamespace(root=Path("runs/night"))
+    )
+    require_first_training(run)
+    run.recorder.state = RunRecordState.STOPPED
+    with pytest.raises(ArgumentsError, match=r"is over \(stopped\), and it trains once") as refused:
+        require_first_training(run)
+    assert "resume=runs/night" in (refused.value.hint or "")
