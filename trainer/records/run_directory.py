@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import re
 import socket
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,7 +29,7 @@ class RunInUseError(ArgumentsError):
 
 
 class RunLock:
-    """Held from construction to :meth:`release` or the end of the process.
+    """Held from construction to :meth:`release`, or for as long as it is there.
 
     Raises:
         RunInUseError: another trainer holds it.
@@ -35,8 +37,8 @@ class RunLock:
     """
 
     def __init__(self, layout: RunLayout, *, patience_s: float | None = None) -> None:
-        patience_s = lock_patience_s(os.environ) if patience_s is None else patience_s
         self._descriptor: int | None = None
+        patience_s = lock_patience_s(os.environ) if patience_s is None else patience_s
         try:
             layout.guard.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -47,13 +49,18 @@ class RunLock:
             ) from error
         deadline = time.monotonic() + patience_s
         told = False
+        if not self._taken(layout):
+            gc.collect()  # a trainer of this process that nobody has any more holds it until then
         while not self._taken(layout):
             holder = os.pread(self._descriptor, 256, 0).decode(errors="replace").strip()
             if (_lives_here(holder) and not may_follow_another(os.environ)) or time.monotonic() > deadline:
                 self._forget()
+                mine = holder.partition(" ")[0] == str(os.getpid()) and _lives_here(holder)
                 raise RunInUseError(
                     f"another trainer ({_shown(holder)}) works in {layout.root}",
-                    "stop it first, or give this run another name",
+                    "it was made in this process: train with it, or delete it"
+                    if mine
+                    else "stop it first, or give this run another name",
                 )
             if not told and may_follow_another(os.environ):
                 told = True
@@ -69,7 +76,11 @@ class RunLock:
         with suppress(OSError):  # no space: the lock holds all the same, and only who holds it is not told
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()} {socket.gethostname()} {boot_id()}\n".encode(), 0)
-        os.register_at_fork(after_in_child=self._forget)
+        forget = weakref.WeakMethod(self._forget)  # what is called at a fork can't be taken back
+        os.register_at_fork(after_in_child=lambda: (still := forget()) and still())
+
+    def __del__(self) -> None:
+        self._forget()
 
     def release(self) -> None:
         """Another trainer may work in the directory."""

@@ -13,7 +13,7 @@ from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.archive import alone
 from trainmaster.trainer.checkpoints.errors import CheckpointRefusedError
 from trainmaster.trainer.contract import RunLayout
-from trainmaster.trainer.records.run_directory import RunLock, sweep_unfinished
+from trainmaster.trainer.records.run_directory import RunInUseError, RunLock, sweep_unfinished
 
 
 def test_half_written_records_of_killed_trainers_go_and_those_of_others_stay(tmp_path: Path) -> None:
@@ -55,6 +55,18 @@ def test_a_full_disk_keeps_nobody_from_holding_the_lock(tmp_path: Path) -> None:
         lock = RunLock(layout)
     assert not layout.lock.read_text()
     lock.release()
+
+
+def test_a_trainer_that_was_made_and_thrown_away_holds_nothing(tmp_path: Path) -> None:
+    """A cell of a notebook that is run twice makes the second one while the first is still there."""
+    layout = RunLayout(tmp_path / "night")
+    held = [RunLock(layout)]
+    with pytest.raises(RunInUseError) as refused:
+        RunLock(layout)
+    assert refused.value.hint == "it was made in this process: train with it, or delete it"
+    held.append(held)  # as a trainer and its guard hold each other
+    del held
+    RunLock(layout).release()
 
 
 def test_disk_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
