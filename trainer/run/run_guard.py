@@ -24,16 +24,8 @@ from trainmaster.trainer.records import stacks
 from trainmaster.trainer.records.console import logged_to
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock, set_aside, sweep_unfinished
-from trainmaster.trainer.run import ranks
+from trainmaster.trainer.run import ending, ranks
 from trainmaster.trainer.run.announcement import announce, recipe_of
-from trainmaster.trainer.run.ending import (
-    another_has_ended,
-    ended,
-    ended_unheard,
-    finished,
-    left_at_once,
-    require_first_training,
-)
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.reporter import Reporter
@@ -127,7 +119,7 @@ class RunGuard:
                 yield
         except BaseException as error:
             if self._run is not None:
-                ended(self._run, self.position, error)
+                ending.ended(self._run, self.position, error)
             self._release()
             raise
 
@@ -169,7 +161,7 @@ class RunGuard:
     @contextmanager
     def session(self, trainer: EngineTrainer) -> Iterator[None]:
         """Training under guard; every way out of it is on record."""
-        require_first_training(self.parts)
+        ending.require_first_training(self.parts)
         try:
             with (
                 self.switch.installed(),
@@ -182,7 +174,7 @@ class RunGuard:
                 except BaseException as end:
                     self._end_early(trainer, end)
                     raise
-                finished(self.parts, self.position, trainer)
+                ending.finished(self.parts, self.position, trainer)
         finally:
             if self.step is not None:
                 self.step.detach()
@@ -196,7 +188,7 @@ class RunGuard:
         self._release()
         record = {"settings": self.settings.as_record(), "user": self._user, "attempt": self.recorder.attempt}
         record["resumed"] = self.plan.as_record() if self.plan else None
-        return ranks.launch(self.layout, record, start, partial(ended_unheard, self.parts))
+        return ranks.launch(self.layout, record, start, partial(ending.ended_unheard, self.parts))
 
     def leave_out(self, img_path: str | list[str]) -> str:
         """A list of the images of ``img_path`` that are not in quarantine."""
@@ -375,7 +367,7 @@ class RunGuard:
         try:
             end_loaders(trainer)  # else Python waits for them at its exit: they outlive its signal for a minute
         finally:
-            ended(self.parts, self.position, end, state_file)
+            ending.ended(self.parts, self.position, end, state_file)
 
     def _save_within_epoch(self, trainer: EngineTrainer, name: str) -> Path | None:
         if not self._healed(trainer):
@@ -391,7 +383,7 @@ class RunGuard:
 
     def _on_request(self, name: str) -> None:
         # Once the end is on record it is no request any more, nor where their launcher ends the ranks that are left.
-        if self._run and self.recorder.state is RunRecordState.RUNNING and not another_has_ended(self._run):
+        if self._run and self.recorder.state is RunRecordState.RUNNING and not ending.another_has_ended(self._run):
             self.recorder.event(
                 EventKind.STOP_REQUESTED, signal=name, epoch=self.position.epoch + 1, batch=self.position.done
             )
@@ -399,7 +391,7 @@ class RunGuard:
 
     def _on_second(self, name: str) -> None:
         if self._run is not None:
-            left_at_once(self._run, self.position, name)
+            ending.left_at_once(self._run, self.position, name)
 
     def _release(self) -> None:
         if self._lock is not None:

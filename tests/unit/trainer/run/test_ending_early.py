@@ -27,7 +27,7 @@ def test_what_no_state_holds_yet_is_saved(
     monkeypatch: pytest.MonkeyPatch, done: int, epoch_is_saved: bool, state: str
 ) -> None:
     told: list[Any] = []
-    monkeypatch.setattr(run_guard, "ended", lambda *given: told.append(given[-1]))
+    monkeypatch.setattr(run_guard.ending, "ended", lambda *given: told.append(given[-1]))
     guard: Any = SimpleNamespace(
         step=SimpleNamespace(),
         position=SimpleNamespace(done=done),
@@ -54,7 +54,7 @@ def test_workers_are_ended_before_python_waits_for_them_after_a_crash(
             raise RuntimeError("stuck")
 
     monkeypatch.setattr(run_guard, "end_loaders", end_loaders)
-    monkeypatch.setattr(run_guard, "ended", lambda *given: done.append(repr(given[-2])))
+    monkeypatch.setattr(run_guard.ending, "ended", lambda *given: done.append(repr(given[-2])))
     guard: Any = SimpleNamespace(
         step=SimpleNamespace(),
         position=SimpleNamespace(done=3),
