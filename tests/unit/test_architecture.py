@@ -288,7 +288,7 @@ def test_no_modules_of_the_trainer_import_each_other_in_a_circle() -> None:
 def test_what_judges_and_records_without_torch_loads_none_at_its_start(part: str) -> None:
     heavy = {"torch", "ultralytics", "numpy", "cv2"}
     # What a training saves with, never a verb.
-    allowed = {f"checkpoints/{name}.py" for name in ("state", "attest", "live_layers", "live_settings")}
+    allowed = {f"checkpoints/{name}.py" for name in ("state", "attest", "live_settings")}
     found = {
         str(path.relative_to(ROOT / "trainer"))
         for path in (ROOT / "trainer" / part).rglob("*.py")

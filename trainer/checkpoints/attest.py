@@ -6,20 +6,17 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import torch
 
+from trainmaster.trainer.checkpoints.container import content_of
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS, Domain, domain_of
-from trainmaster.trainer.checkpoints.forensics import judge
-from trainmaster.trainer.checkpoints.live_layers import outlying_live, suspects
+from trainmaster.trainer.checkpoints.forensics import judge_content
 from trainmaster.trainer.checkpoints.naming import few
+from trainmaster.trainer.checkpoints.plain_file import opened_plain
 from trainmaster.trainer.contract import Verdict
 
-HALF_LARGEST: Final = 65504
-"""The largest number of half precision (IEEE 754), to which Ultralytics' ``save_model`` scrubs an infinity."""
-
-_HEALTHY, _NONFINITE, _ZERO, _EXPLODED, _NEGATIVE, _SUSPECT = 0, 1, 2, 3, 4, 5
+_HEALTHY, _NONFINITE, _EXPLODED, _NEGATIVE = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +30,12 @@ class Examination:
 def examine(
     parts: Mapping[str, Mapping[str, torch.Tensor]], *, own_buffers: AbstractSet[str] = frozenset()
 ) -> Examination:
-    """Judge every floating tensor of ``parts`` (by part name: "model", "ema", "optimizer", any other).
+    """Judge what files that are made of ``parts`` ("model", "ema", any other) may not show any more: one is scrubbed,
+    and of the EMA alone. All else is told by :func:`shown_by`.
 
-    Non-finite values count everywhere, and so do values below zero of which a root is taken. In "model" and "ema", so
-    do a batch-norm ``running_var`` that is zero everywhere and a convolution whose weights are all zero: no stock layer
-    starts or ends so, and a scrubbed NaN does. A tensor larger than anything that trains is unknown, and so is what
-    :func:`live_layers.outlying_live` finds, and one of ``own_buffers`` (names of a module's own buffers there) that
-    holds infinities and no NaN, as a mask does. Reads the device once a part (and once more for a part on two devices,
-    and for each layer that looks odd).
+    Non-finite values count everywhere, and so do values below zero of which a root is taken. A tensor larger than
+    anything that trains is unknown, and so is one of ``own_buffers`` (names of a module's own buffers there) that holds
+    infinities and no NaN, as a mask does. Reads the device once a part (and once more for a part on two devices).
     """
     reasons: list[str] = []
     doubts: list[str] = []
@@ -61,10 +56,6 @@ def examine(
         if exploded:
             what = f"{_count(exploded, len(codes))} larger than anything that trains"
             doubts.append(f"{part}: {what}: {few(exploded)}")
-        if part in WEIGHT_PARTS:
-            reasons += _dead(part, tensors, codes)
-            odd = [name for name, code in codes.items() if code == _SUSPECT]
-            doubts += [f"{part}: {why}" for why in outlying_live(tensors, odd)]
     if reasons:
         return Examination(verdict=Verdict.CONTAMINATED, reasons=(*reasons, *doubts))
     if doubts:
@@ -72,36 +63,6 @@ def examine(
     if not num_judged:
         return Examination(verdict=Verdict.UNKNOWN, reasons=("no floating-point tensor to judge",))
     return Examination(verdict=Verdict.CLEAN, reasons=())
-
-
-@torch.no_grad()
-def examine_halved(tensors: Mapping[str, torch.Tensor], *, own_buffers: AbstractSet[str] = frozenset()) -> Examination:
-    """Judge what Ultralytics' half-precision checkpoint holds of the EMA ``tensors``, which may say less than they do.
-
-    A weight above 65504 becomes an infinity and is scrubbed to 65504: contaminated. So is a variance or a convolution
-    that is zero in half precision. A running statistic or one of ``own_buffers`` that is cut there is unknown: it may
-    be an honest overflow.
-    """
-    halved = {name: value.half() for name, value in tensors.items() if value.is_floating_point()}
-    found = examine({"ema": halved}, own_buffers=own_buffers)
-    if found.verdict is not Verdict.CONTAMINATED:
-        return found
-    codes = _codes("ema", halved)
-    cut = [
-        name
-        for name, code in codes.items()
-        if code == _NONFINITE and name not in own_buffers and bool(torch.isfinite(tensors[name]).all())
-    ]
-    if not cut:
-        return found
-    why = f"ema: {_count(cut, len(codes))} above {HALF_LARGEST}, which half precision cannot hold: {few(cut)}"
-    for name in cut:
-        torch.nan_to_num_(halved[name])
-    rest = examine({"ema": halved}, own_buffers=own_buffers)
-    only_statistics = all(name.rpartition(".")[2].startswith("running_") for name in cut)
-    verdict = Verdict.UNKNOWN if only_statistics else Verdict.CONTAMINATED
-    verdict = Verdict.CONTAMINATED if rest.verdict is Verdict.CONTAMINATED else verdict
-    return Examination(verdict=verdict, reasons=(why, *rest.reasons))
 
 
 def gravest(*examinations: Examination) -> Examination:
@@ -114,32 +75,20 @@ def gravest(*examinations: Examination) -> Examination:
 
 
 def shown_by(path: Path) -> Examination:
-    """What the file at ``path`` shows against itself; clean where that is nothing.
+    """What the file at ``path`` shows against itself; clean where that is nothing, unknown where none of it is read.
 
     Raises:
         OSError: it can't be read.
     """
-    found = judge(path)
-    if found.verdict is not Verdict.CONTAMINATED and not found.doubt_stands:
+    with opened_plain(path) as stream:
+        found = judge_content(path, content_of(stream))
+    if found.verdict is not Verdict.CONTAMINATED and not found.doubt_stands and found.num_tensors:
         return Examination(verdict=Verdict.CLEAN, reasons=())
     return Examination(verdict=found.verdict, reasons=found.reasons)
 
 
 def _is_mask(name: str, tensor: torch.Tensor, own_buffers: AbstractSet[str]) -> bool:
     return name in own_buffers and not bool(torch.isnan(tensor).any())
-
-
-def _dead(part: str, tensors: Mapping[str, torch.Tensor], codes: Mapping[str, int]) -> list[str]:
-    reasons = []
-    variances = [name for name in codes if name.rpartition(".")[2] == "running_var"]
-    dead = [name for name in variances if codes[name] == _ZERO]
-    if dead:
-        reasons.append(f"{part}: {_count(dead, len(variances), 'batch-norm variance')} zero everywhere: {few(dead)}")
-    convolutions = [name for name in codes if name.rpartition(".")[2] == "weight" and tensors[name].ndim >= 4]
-    dead = [name for name in convolutions if codes[name] == _ZERO]
-    if dead:
-        reasons.append(f"{part}: {_count(dead, len(convolutions), 'convolution')} all zero: {few(dead)}")
-    return reasons
 
 
 @torch.no_grad()
@@ -154,13 +103,11 @@ def _codes(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
     names: dict[torch.device, list[str]] = {}
     codes: dict[torch.device, list[torch.Tensor]] = {}
     for (device, _), group in groups.items():
-        # The largest magnitude says three things: it is not finite when any value is not, zero when all are, and beyond
-        # the domain when any is. The same foreach call as in torch.nn.utils.get_total_norm; it has no public name.
+        # The largest magnitude says two things: it is not finite when any value is not, and beyond the domain when any
+        # is. The same foreach call as in torch.nn.utils.get_total_norm; it has no public name.
         largest = torch.stack(torch._foreach_norm([tensors[name] for name in group], ord=float("inf")))  # noqa: SLF001
         bounds = torch.tensor([domains[name].largest for name in group], dtype=largest.dtype, device=device)
-        code = torch.where(largest > bounds, _EXPLODED, (largest == 0) * _ZERO)
-        if part in WEIGHT_PARTS:
-            code = torch.where((code == _HEALTHY) & suspects(tensors, group, largest), _SUSPECT, code)
+        code = torch.where(largest > bounds, _EXPLODED, _HEALTHY)
         signed = [place for place, name in enumerate(group) if domains[name].nonnegative]
         if signed:
             lowest = torch.stack([tensors[group[place]].amin() for place in signed])
@@ -175,6 +122,6 @@ def _codes(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
     }
 
 
-def _count(bad: list[str], num_all: int, what: str = "tensor") -> str:
+def _count(bad: list[str], num_all: int) -> str:
     plural = "s" if num_all != 1 else ""
-    return f"{len(bad)} of {num_all} {what}{plural} {'is' if len(bad) == 1 else 'are'}"
+    return f"{len(bad)} of {num_all} tensor{plural} {'is' if len(bad) == 1 else 'are'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import importlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -93,15 +94,21 @@ def judge(path: Path, *, attestations: Iterable[Attestation] = ()) -> Judgement:
             blank = Judgement(file=path, verdict=Verdict.UNKNOWN, reasons=(reason,), sha256="", bytes=before[0])
             return _with_attestation(blank, list(attestations))
         content = content_of(stream)
-        with _hashed_meanwhile(content) as digest, _without_garbage_collection():
-            judgement = _by_content(path, content)
+        with _hashed_meanwhile(content) as digest:
+            judgement = judge_content(path, content)
         has_changed = written_at(stream) != before
-    reasons = tuple(_line(reason) for reason in judgement.reasons)
-    found = replace(judgement, sha256=digest[0], reasons=reasons)
+    found = replace(judgement, sha256=digest[0])
     if has_changed:  # what was hashed need not be what was judged
         reason = "somebody wrote to it while it was read: ask again"
         return replace(found, verdict=Verdict.UNKNOWN, reasons=(reason,), resumable=False, doubt_stands=True)
     return _with_attestation(found, list(attestations))
+
+
+def judge_content(path: Path, content: bytes | mmap) -> Judgement:
+    """Judge ``content``, all of ``path``, by itself alone; its digest is left out."""
+    with _without_garbage_collection():
+        found = _by_content(path, content)
+    return replace(found, reasons=tuple(map(_line, found.reasons)))
 
 
 def _line(text: str, max_chars: int = MAX_REASON_CHARS) -> str:
@@ -194,7 +201,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     top = walked.value
     if not isinstance(top, dict) or not top.keys() & {"model", "ema"}:
         top = {"model": top}  # a bare model or a bare state dict
-    numpy = _numpy() if len(content) >= NUMPY_FROM_BYTES else None
+    numpy = _numpy() if len(content) >= NUMPY_FROM_BYTES or "numpy" in sys.modules else None
     reader = TensorReader(entries, looker(numpy), lambda: looker(_numpy()))
     seen = reader.seen_in(top)
     top = plain_numbers(top, seen, reader)

@@ -45,32 +45,23 @@ def outlying_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]
 
 
 def _is_outlying(variance: Seen, reader: TensorReader) -> bool:
-    return reader.count_of(variance) >= NUM_VARIED and has_outlier(reader.numbers_of(variance))
+    numbers = reader.numbers_of(variance)
+    if len(numbers) < NUM_VARIED or max(numbers) <= LEAST_OUTLIER:
+        return False
+    awake = sorted(number for number in numbers if number > ASLEEP)
+    return len(awake) >= NUM_VARIED and awake[-1] > LARGEST_SHARE_OF_OTHERS * _upper_quartile(awake)
 
 
 def _is_mean_outlying(mean: Seen, named: Mapping[tuple[str, str], Seen], reader: TensorReader) -> bool:
     """Whether a mean is beyond what the means and the variances of its layer are."""
     variance = named.get((mean.part, f"{mean.name.removesuffix('mean')}var"))
-    if variance is None or variance.form is None or reader.count_of(mean) < NUM_VARIED:
+    if variance is None or variance.form is None:
         return False
-    return has_outlying_mean(reader.numbers_of(mean), reader.numbers_of(variance))
-
-
-def has_outlying_mean(means: Sequence[float], spreads: Sequence[float]) -> bool:
-    """Whether one of a layer's ``means`` is beyond what they and its variances (``spreads``) are."""
-    means = [number * number for number in means]
-    if len(means) < NUM_VARIED or max(means, default=0.0) <= LARGEST_SQUARED_MEAN or len(means) != len(spreads):
+    means, spreads = [number * number for number in reader.numbers_of(mean)], reader.numbers_of(variance)
+    if len(means) < NUM_VARIED or max(means) <= LARGEST_SQUARED_MEAN or len(means) != len(spreads):
         return False
     both = sorted(max(pair) for pair in zip(means, spreads, strict=True))
     return both[-1] > LARGEST_SQUARED_MEAN * max(_upper_quartile(both), 1.0)
-
-
-def has_outlier(numbers: Sequence[float]) -> bool:
-    """Whether one of a layer's variances is beyond all others."""
-    if max(numbers, default=0.0) <= LEAST_OUTLIER:
-        return False
-    awake = sorted(number for number in numbers if number > ASLEEP)
-    return len(awake) >= NUM_VARIED and awake[-1] > LARGEST_SHARE_OF_OTHERS * _upper_quartile(awake)
 
 
 def _upper_quartile(ordered: Sequence[float]) -> float:
@@ -78,19 +69,16 @@ def _upper_quartile(ordered: Sequence[float]) -> float:
 
 
 def _is_of_signs(convolution: Seen, reader: TensorReader) -> bool:
+    """Whether its first numbers are one size with different signs, in no pattern."""
     if reader.count_of(convolution) < MIN_SIGNS:
         return False
     size = len({abs(number) for number in reader.numbers_of(convolution, 0, 8)})
     if size != 1:  # nearly all convolutions of all models
         return False
-    height, width = convolution.tensor.shape[-2:]
-    return are_signs(reader.numbers_of(convolution, 0, NUM_SIGNS), height * width)
-
-
-def are_signs(numbers: Sequence[float], kernel_size: int) -> bool:
-    """Whether the first numbers of a convolution are one size with different signs, in no pattern."""
-    if len(numbers) < MIN_SIGNS or len({abs(number) for number in numbers}) != 1 or len(set(numbers)) != 2:
+    numbers = reader.numbers_of(convolution, 0, NUM_SIGNS)
+    if len({abs(number) for number in numbers}) != 1 or len(set(numbers)) != 2:
         return False
-    kernel = kernel_size if kernel_size >= 4 else 8
+    height, width = convolution.tensor.shape[-2:]
+    kernel = height * width if height * width >= 4 else 8
     kernels = {tuple(numbers[start : start + kernel]) for start in range(0, len(numbers) - kernel + 1, kernel)}
     return len(kernels) > min(MAX_KERNELS, len(numbers) // kernel // 2)

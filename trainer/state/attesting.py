@@ -44,18 +44,11 @@ class Attesting:
         """
         if saved.sha256 not in self._shown:
             self._shown = {saved.sha256: shown_by(at or self.layout.root / name)}
-        found = self._all(saved, examination)
         row = {
+            **self._what(name, saved, epoch=epoch, examination=examination, fitness=fitness),
             "v": SCHEMA_VERSION,
             "ts": time.time(),
             "attempt": self.recorder.attempt,
-            "epoch": epoch,
-            "file": name,
-            "sha256": saved.sha256,
-            "bytes": saved.bytes,
-            "verdict": found.verdict,
-            "reasons": found.reasons,
-            "fitness": None if fitness is None else float(fitness),
             "kind": kind,
             "level": self.level,
         }
@@ -64,18 +57,20 @@ class Attesting:
     def tell(self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any) -> None:
         """``name`` is there, as it was attested."""
         self.look()
-        found = self._all(saved, examination)
-        self.recorder.event(
-            EventKind.CHECKPOINT_SAVED,
-            epoch=epoch,
-            file=name,
-            sha256=saved.sha256,
-            bytes=saved.bytes,
-            verdict=found.verdict,
-            reasons=found.reasons,
-            fitness=None if fitness is None else float(fitness),
-        )
+        what = self._what(name, saved, epoch=epoch, examination=examination, fitness=fitness)
+        self.recorder.event(EventKind.CHECKPOINT_SAVED, **what)
 
-    def _all(self, saved: SavedFile, examination: Examination) -> Examination:
+    def _what(
+        self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any
+    ) -> dict[str, Any]:
         shown = self._shown.get(saved.sha256)
-        return examination if shown is None else gravest(examination, shown)
+        found = examination if shown is None else gravest(examination, shown)
+        return {
+            "epoch": epoch,
+            "file": name,
+            "sha256": saved.sha256,
+            "bytes": saved.bytes,
+            "verdict": found.verdict,
+            "reasons": found.reasons,
+            "fitness": None if fitness is None else float(fitness),
+        }

@@ -13,7 +13,6 @@ import torch
 import ultralytics
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
-from trainmaster.trainer.batches.optimizer_states import states_of, tensors_of
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.checkpoints.own_state import ASIDE, TEACHER
 from trainmaster.trainer.checkpoints.single_numbers import MOST_EPOCHS
@@ -63,12 +62,6 @@ def model_state(trainer: EngineTrainer) -> dict[str, torch.Tensor]:
     """The live model's tensors, without a distillation teacher's, which come from its own file."""
     state = unwrap_model(trainer.model).state_dict()
     return {name: value for name, value in state.items() if not name.startswith(TEACHER)}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's own tensors by a name of their own, with those that somebody keeps among its settings."""
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    return dict([*tensors_of(states_of(optimizer)), *tensors_of(groups, "param_groups")])
 
 
 def capture(

@@ -21,10 +21,10 @@ from trainmaster.trainer.batches.own_buffers import names_of_own_buffers
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
-from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
+from trainmaster.trainer.checkpoints.attest import Examination, examine, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations
-from trainmaster.trainer.checkpoints.live_settings import examine_optimizer, examine_settings
+from trainmaster.trainer.checkpoints.live_settings import examine_settings
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import EventKind, RunLayout
@@ -37,7 +37,7 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.attesting import Attesting
 from trainmaster.trainer.state.cadence import Cadence
 from trainmaster.trainer.state.copy_watch import CopyWatch
-from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors, plain
+from trainmaster.trainer.state.full_state import capture, model_state
 from trainmaster.trainer.state.same.data import KnownData, files_of, record_of
 from trainmaster.trainer.state.stripping import Stripping
 from trainmaster.trainer.stop import StopSwitch
@@ -138,18 +138,13 @@ class Saver:
     def save_epoch(self, trainer: EngineTrainer, moment: Moment, stock_save: Callable[[], Any]) -> bool:
         """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
         examination = self._examine(trainer)
-        halved = examination
-        if trainer.ema:
-            masks = names_of_own_buffers(trainer.ema.ema)
-            stock = examine_halved(trainer.ema.ema.state_dict(), own_buffers=masks)
-            halved = gravest(examination, stock, examine_settings("ema", trainer.ema.ema))
         epoch = moment.position.epoch + 1
         saved = False
         self._unsaved = None
         if trainer.fitness is not None and trainer.fitness > (trainer.best_fitness or -math.inf):
             trainer.best_fitness = trainer.fitness  # of an epoch that is saved once more, which had no room before
         try:
-            with self._announced(trainer, epoch, halved):
+            with self._announced(trainer, epoch, examination):
                 saved = (
                     stock_save() is not False
                 )  # older generations return nothing, or False for a checkpoint left out
@@ -160,7 +155,7 @@ class Saver:
             if trainer.fitness == trainer.best_fitness:
                 trainer.best_fitness = self._fitness_of_best(trainer)
         if saved:
-            self._attest_weights(trainer, epoch, halved)
+            self._attest_weights(trainer, epoch, examination)
         if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
             self._save(STOP_NAME, trainer, moment, examination, at_epoch_end=False)
         elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):
@@ -267,14 +262,13 @@ class Saver:
         return None
 
     def _examine(self, trainer: EngineTrainer) -> Examination:
+        """What the files that are made of ``trainer`` now need not show."""
         model = unwrap_model(trainer.model)
-        parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
+        parts = {"model": model_state(trainer)}
         if trainer.ema:
             parts["ema"] = trainer.ema.ema.state_dict()
         tensors = examine(parts, own_buffers=names_of_own_buffers(model))
-        # What the weights were trained with, which no file of tensors says.
-        settings = examine_settings("model", model)
-        return gravest(tensors, settings, examine_optimizer(plain(trainer.optimizer.state_dict())))
+        return gravest(tensors, examine_settings("model", model))
 
     def _save(
         self,

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.unit.trainer.checkpoints.making import small_model, stepped_optimizer
-from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
+from tests.unit.trainer.checkpoints.making import checkpoint_dict, save, small_model, stepped_optimizer
+from trainmaster.trainer.checkpoints.attest import Examination, examine, gravest, shown_by
 from trainmaster.trainer.contract import Verdict
 
 NAN, INF = float("nan"), float("inf")
@@ -16,6 +18,19 @@ def state() -> dict[str, torch.Tensor]:
     model = small_model()
     model(torch.randn(2, 3, 16, 16))
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def attested(
+    tmp_path: Path, tensors: dict[str, torch.Tensor], own_buffers: AbstractSet[str] = frozenset()
+) -> Examination:
+    """Of Ultralytics' file of the EMA ``tensors``: halved, and scrubbed as ``save_model`` does."""
+    content = checkpoint_dict()
+    for name in own_buffers:
+        content["ema"].get_submodule(name.rpartition(".")[0]).register_buffer(name.rpartition(".")[2], tensors[name])
+    content["ema"] = content["ema"].half()
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    content["ema"].load_state_dict({name: torch.nan_to_num(value) for name, value in halved.items()})
+    return gravest(examine({"ema": tensors}, own_buffers=own_buffers), shown_by(save(tmp_path / "last.pt", content)))
 
 
 def test_healthy_model_is_clean_without_reasons() -> None:
@@ -48,18 +63,18 @@ def test_poisoned_optimizer_is_named() -> None:
     assert examine({"optimizer": tensors}).reasons == ("optimizer: 1 of 8 tensors is not finite: 3",)
 
 
-def test_variance_of_zero_everywhere_is_dead() -> None:
+def test_variance_of_zero_everywhere_is_dead(tmp_path: Path) -> None:
     tensors = state()
     tensors["second.bn.running_var"].zero_()
-    found = examine({"ema": tensors})
+    found = attested(tmp_path, tensors)
     assert found.verdict is Verdict.CONTAMINATED
-    assert "1 of 2 batch-norm variances is zero everywhere: second.bn.running_var" in found.reasons[0]
+    assert "1 of 2 batch-norm variances is zero everywhere" in found.reasons[0]
 
 
-def test_convolution_of_zeros_is_dead() -> None:
+def test_convolution_of_zeros_is_dead(tmp_path: Path) -> None:
     tensors = state()
     tensors["first.conv.weight"].zero_()
-    assert "convolutions is all zero: first.conv.weight" in examine({"model": tensors}).reasons[0]
+    assert "convolutions is all zero: first.conv.weight" in attested(tmp_path, tensors).reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -139,26 +154,26 @@ def test_what_is_larger_than_anything_that_trains_is_unknown(name: str, value: f
     assert found.reasons == (f"ema: 1 of 12 tensors is larger than anything that trains: {name}",)
 
 
-def test_half_precision_is_judged_by_what_it_holds_of_the_ema() -> None:
+def test_half_precision_is_judged_by_what_it_holds_of_the_ema(tmp_path: Path) -> None:
     tensors = state()
-    assert examine_halved(tensors).verdict is Verdict.CLEAN
+    assert attested(tmp_path, tensors).verdict is Verdict.CLEAN
     tensors["second.bn.running_var"] += 60_000.0
     tensors["second.bn.running_var"][2] = 70_000.0
     assert examine({"ema": tensors}).verdict is Verdict.CLEAN
-    found = examine_halved(tensors)
+    found = attested(tmp_path, tensors)
     assert found.verdict is Verdict.UNKNOWN
     assert found.reasons == (
-        "ema: 1 of 12 tensors is above 65504, which half precision cannot hold: second.bn.running_var",
+        "a scrubbed infinity, or an overflow (the largest number that the format has): second.bn.running_var",
     )
     tensors["head.bias"][0] = 1e5
-    assert examine_halved(tensors).verdict is Verdict.CONTAMINATED
+    assert attested(tmp_path, tensors).verdict is Verdict.CONTAMINATED
 
 
-def test_what_vanishes_in_half_precision_is_contaminated_there() -> None:
+def test_what_vanishes_in_half_precision_is_contaminated_there(tmp_path: Path) -> None:
     tensors = state()
     tensors["second.bn.running_var"].fill_(1e-9)
     assert examine({"ema": tensors}).verdict is Verdict.CLEAN
-    assert examine_halved(tensors).verdict is Verdict.CONTAMINATED
+    assert attested(tmp_path, tensors).verdict is Verdict.CONTAMINATED
 
 
 def test_the_gravest_of_several_verdicts_holds_with_every_reason_once() -> None:
@@ -170,23 +185,24 @@ def test_the_gravest_of_several_verdicts_holds_with_every_reason_once() -> None:
 
 
 @pytest.mark.parametrize("largest", [float("inf"), 1e9])
-def test_a_mask_of_infinities_is_unknown_in_full_and_in_half_precision(largest: float) -> None:
-    tensors = {**state(), "block.mask": torch.full((4, 4), -largest).triu(1)}
-    own = {"own_buffers": frozenset({"block.mask"})}
+def test_a_mask_of_infinities_is_unknown_in_full_and_in_half_precision(tmp_path: Path, largest: float) -> None:
+    tensors = {**state(), "second.mask": torch.full((4, 4), -largest).triu(1)}
+    own = {"own_buffers": frozenset({"second.mask"})}
     in_full = examine({"model": tensors, "ema": tensors}, **own)
     assert (in_full.verdict is Verdict.CLEAN) is math.isfinite(largest)
     assert in_full.verdict is not Verdict.CONTAMINATED
-    assert examine_halved(tensors, **own).verdict is Verdict.UNKNOWN
-    assert examine_halved(tensors, **own).reasons == ("ema: infinities in a module's own buffers: block.mask",)
+    found = attested(tmp_path, tensors, **own)
+    assert found.verdict is Verdict.UNKNOWN
+    assert {reason.rpartition(": ")[2] for reason in found.reasons} == {"second.mask"}
 
 
-def test_a_buffer_with_a_nan_and_infinities_elsewhere_are_contaminated() -> None:
-    own = {"own_buffers": frozenset({"block.mask"})}
+def test_a_buffer_with_a_nan_and_infinities_elsewhere_are_contaminated(tmp_path: Path) -> None:
+    own = {"own_buffers": frozenset({"second.mask"})}
     mask = torch.full((4, 4), float("-inf")).triu(1)
-    for name, value in {"block.mask": mask * 0, "head.bias": mask, "optimizer.block.mask": mask}.items():
+    for name, value in {"second.mask": mask * 0, "head.bias": mask, "optimizer.second.mask": mask}.items():
         found = examine({"ema": {**state(), name: value}}, **own)
         assert found.verdict is Verdict.CONTAMINATED, name
-    assert examine({"optimizer": {"block.mask": mask}}, **own).verdict is Verdict.CONTAMINATED
-    tensors = {**state(), "block.mask": mask}
+    assert examine({"optimizer": {"second.mask": mask}}, **own).verdict is Verdict.CONTAMINATED
+    tensors = {**state(), "second.mask": mask}
     tensors["head.bias"] = tensors["head.bias"] + 1e5
-    assert examine_halved(tensors, **own).verdict is Verdict.CONTAMINATED
+    assert attested(tmp_path, tensors, **own).verdict is Verdict.CONTAMINATED

@@ -15,8 +15,8 @@ import torch
 from tests.unit.trainer.checkpoints.hidden_files import entries_of, written
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said, save
 from trainmaster.trainer.checkpoints import container, module_settings, pickle_walk, single_numbers, tensors
+from trainmaster.trainer.checkpoints.attest import shown_by
 from trainmaster.trainer.checkpoints.forensics import judge
-from trainmaster.trainer.checkpoints.live_settings import examine_optimizer
 from trainmaster.trainer.contract import Verdict
 
 LIMIT_S = 2.0
@@ -95,10 +95,11 @@ def test_what_has_more_than_is_looked_at_is_unknown(
     assert reason in said(found)
 
 
-def test_an_optimizer_of_more_groups_than_are_looked_at_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optimizer_of_more_groups_than_are_looked_at_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(single_numbers, "MAX_GROUPS", 0)
-    found = examine_optimizer({"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]})
-    assert found.verdict is Verdict.UNKNOWN
+    assert shown_by(save(tmp_path / "last.pt", checkpoint_dict())).verdict is Verdict.UNKNOWN
 
 
 def test_names_that_grow_with_each_level_are_not_written_out(tmp_path: Path) -> None:

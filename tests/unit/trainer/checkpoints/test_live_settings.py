@@ -16,8 +16,12 @@ import torch
 from ultralytics.utils import IterableSimpleNamespace
 
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said, small_model
-from trainmaster.trainer.checkpoints.live_settings import examine_optimizer, examine_settings
+from trainmaster.trainer.checkpoints.attest import shown_by
+from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
+from trainmaster.trainer.checkpoints.live_settings import examine_settings
+from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import Verdict
+from trainmaster.trainer.state.full_state import plain
 
 NAN = math.nan
 
@@ -160,6 +164,14 @@ def state_with(what: str, value: Any) -> dict[str, Any]:
     return optimizer.state_dict()
 
 
+def shown_of(tmp_path: Path, optimizer: dict[str, Any]) -> Verdict:
+    """What a full state with ``optimizer`` is attested by."""
+    weights = small_model().state_dict()
+    state = {"format": STATE_FORMAT, "epoch": 1, "model": weights, "ema": weights, "optimizer": plain(optimizer)}
+    save_state(tmp_path / "epoch0001.pt", state)
+    return shown_by(tmp_path / "epoch0001.pt").verdict
+
+
 @pytest.mark.parametrize("what", ["setting", "state"])
 @pytest.mark.parametrize(
     ("value", "verdict"),
@@ -170,22 +182,22 @@ def state_with(what: str, value: Any) -> dict[str, Any]:
     ],
     ids=repr,
 )
-def test_what_an_optimizer_keeps_is_judged_as_in_its_file(what: str, value: Any, verdict: Verdict) -> None:
-    assert examine_optimizer(state_with(what, value)).verdict is verdict
+def test_what_an_optimizer_keeps_is_told_by_its_file(tmp_path: Path, what: str, value: Any, verdict: Verdict) -> None:
+    assert shown_of(tmp_path, state_with(what, value)) is verdict
 
 
 @pytest.mark.parametrize(
     "value", [torch.ones(1, dtype=torch.complex64), torch.ones(2).to_sparse()], ids=["z", "sparse"]
 )
-def test_a_state_that_nobody_can_judge_is_unknown(value: torch.Tensor) -> None:
-    assert examine_optimizer(state_with("state", value)).verdict is Verdict.UNKNOWN
+def test_a_state_that_nobody_can_judge_is_unknown(tmp_path: Path, value: torch.Tensor) -> None:
+    assert shown_of(tmp_path, state_with("state", value)) is Verdict.UNKNOWN
 
 
-def test_a_rate_in_a_tensor_is_judged_as_any_other() -> None:
+def test_a_rate_in_a_tensor_is_judged_as_any_other(tmp_path: Path) -> None:
     state = state_with("setting", None)
-    assert examine_optimizer(state).verdict is Verdict.CLEAN
+    assert shown_of(tmp_path, state) is Verdict.CLEAN
     state["param_groups"][0]["lr"] = torch.tensor(NAN)
-    assert examine_optimizer(state).verdict is Verdict.CONTAMINATED
+    assert shown_of(tmp_path, state) is Verdict.CONTAMINATED
 
 
 class Lazy(dict):  # type: ignore[type-arg]

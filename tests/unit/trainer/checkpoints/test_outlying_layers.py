@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said
-from trainmaster.trainer.checkpoints.attest import examine
+from trainmaster.trainer.checkpoints.attest import shown_by
 from trainmaster.trainer.contract import Verdict
 
 
@@ -56,9 +56,9 @@ def test_layer_as_no_training_leaves_it_is_unknown(tmp_path: Path, change, reaso
     found = judged(tmp_path, content)
     assert found.verdict == Verdict.UNKNOWN, said(found)
     assert reason in said(found)
-    live = examine({"ema": content["ema"].state_dict()})
-    assert live.verdict is Verdict.UNKNOWN
-    assert reason in live.reasons[0]
+    attested = shown_by(found.file)
+    assert attested.verdict is Verdict.UNKNOWN
+    assert reason in attested.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_layer_as_a_training_may_leave_it_raises_no_alarm(tmp_path: Path, change
     change(content)
     found = judged(tmp_path, content)
     assert found.verdict == Verdict.CLEAN, said(found)
-    assert examine({"ema": content["ema"].state_dict()}).verdict is Verdict.CLEAN
+    assert shown_by(found.file).verdict is Verdict.CLEAN
