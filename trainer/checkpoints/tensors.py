@@ -48,6 +48,8 @@ NUMPY_FROM_BYTES: Final = 48 * 1024 * 1024
 
 MAX_SINGLE_NUMBERS: Final = 4_000_000
 """How many may be taken one by one, which is slow; the batch-norm variances of yolo11x are 26,000."""
+LOOK_COSTS: Final = 32
+"""In such numbers, what taking one or some of them does."""
 
 _FLOATS: Final = {
     **dict.fromkeys(("HalfStorage", "float16"), F16),
@@ -139,9 +141,9 @@ class TensorReader:
         assert seen.form is not None
         width = seen.form.num_bytes
         view = self._bytes_of(seen.tensor, width)[start * width : None if end is None else end * width]
-        self._single_numbers += view.nbytes // width
+        self._single_numbers += LOOK_COSTS + view.nbytes // width
         if self._single_numbers > MAX_SINGLE_NUMBERS:
-            raise LimitError(f"its batch-norm variances are more than {MAX_SINGLE_NUMBERS} numbers")
+            raise LimitError(f"its statistics and biases are more than {MAX_SINGLE_NUMBERS} numbers")
         return list(numbers(view, seen.form))
 
     def count_of(self, seen: Seen) -> int:

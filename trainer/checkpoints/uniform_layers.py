@@ -11,7 +11,7 @@ from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 NORM_STARTS: Final = frozenset({0.0, 1.0})
-"""A batch norm's weight and bias begin there, some weights at zero (the last of a residual block)."""
+"""A norm's weight and bias begin there, some weights at zero (the last of a residual block)."""
 
 NEAR_START: Final = 0.1
 """The first steps of an Adam are all of one size, and half precision rounds small steps from 1 to one number: those of
@@ -44,14 +44,16 @@ Named = Mapping[tuple[str, str], Seen]
 def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     """What of the weights is alike throughout. A fresh model is, at the values that each kind begins with."""
     named = {(one.part, one.name): one for one in seen if _is_weight(one)}
-    norms = [one for one in named.values() if one.leaf == "running_var"]
-    alike = [vector for norm in norms for vector in _vectors(norm, named) if _is_set(vector, reader)]
-    if alike:
-        yield f"a batch norm's weight or bias is one number throughout: {_shown(alike)}"
-    if blank := [name for norm in norms for name in _blank_channels(norm, named, reader)]:
-        yield f"channels whose mean, weight and bias are all exactly zero, as scrubbed NaN are: {few(blank)}"
-    yield from _silent_norms(norms, named, reader)
-    yield from _means_of_zero(norms, named, reader)
+    biased = [
+        (weight, one) for one in named.values() if one.leaf.endswith("bias") and (weight := _weight_of(one, named))
+    ]
+    scales = [(weight, bias) for weight, bias in biased if len(weight.tensor.shape) == 1]
+    if alike := [vector for pair in scales for vector in pair if _is_set(vector, reader)]:
+        yield f"a norm's weight or bias is one number throughout: {_shown(alike)}"
+    if blank := [name for weight, bias in biased for name in _blank_channels(weight, bias, named, reader)]:
+        yield f"channels whose weights and bias, and mean, are all exactly zero, as scrubbed NaN are: {few(blank)}"
+    yield from _silent_norms([weight for weight, _ in scales], reader)
+    yield from _means_of_zero([one for one in named.values() if one.leaf == "running_var"], named, reader)
     yield from _biases(named, reader)
     yield from _nearly_alike(named, reader)
 
@@ -96,25 +98,31 @@ def _beside(one: Seen, leaf: str, named: Named) -> Seen | None:
     return named.get((one.part, one.name.removesuffix(one.leaf) + leaf))
 
 
-def _vectors(norm: Seen, named: Named) -> list[Seen]:
-    return [one for leaf in ("weight", "bias") if (one := _beside(norm, leaf, named)) is not None]
+def _weight_of(bias: Seen, named: Named) -> Seen | None:
+    """What stands beside it: ``conv.weight``, ``attn.in_proj_weight``."""
+    return named.get((bias.part, f"{bias.name.removesuffix('bias')}weight"))
 
 
-def _blank_channels(norm: Seen, named: Named, reader: TensorReader) -> Iterator[str]:
-    """Channels of a layer that has living ones. Pruning leaves the numbers of the norm, weight decay its weight; a bias
-    leaves zero as soon as it is trained."""
-    vectors = [_beside(norm, leaf, named) for leaf in ("weight", "bias", "running_mean")]
-    living = [one for one in vectors if one is not None and one.content is not None and not one.content.zero]
-    if len(living) != len(vectors):
+def _blank_channels(weight: Seen, bias: Seen, named: Named, reader: TensorReader) -> Iterator[str]:
+    """Channels of a layer that has living ones. Pruning leaves the bias, and so does weight decay: it leaves zero as
+    soon as it is trained."""
+    others = [one for one in (weight, _beside(bias, "running_mean", named)) if one is not None]
+    if any(one.content is None or one.content.zero for one in (bias, *others)):
         return
-    blank: set[int] | None = None
-    for vector in living:
-        numbers = reader.numbers_of(vector)
-        zeros = {place for place, number in enumerate(numbers) if number == 0.0} if 0.0 in numbers else set()
-        blank = zeros if blank is None else blank & zeros
-        if not blank:
-            return
-    yield from (f"{norm.name.removesuffix('.running_var')}[{place}]" for place in sorted(blank or ()))
+    numbers, shape, stride = reader.numbers_of(bias), weight.tensor.shape, weight.tensor.stride
+    if not shape or shape[0] != len(numbers) or stride[0] != max(stride):
+        return
+    for place, number in enumerate(numbers):
+        if number == 0.0 and all(_is_blank(one, place, len(numbers), reader) for one in others):
+            yield f"{bias.name.removesuffix(bias.leaf)[:-1]}[{place}]"
+
+
+def _is_blank(vector: Seen, place: int, num_places: int, reader: TensorReader) -> bool:
+    """Whether all numbers of its channel ``place`` are zero; nearly always the first few tell."""
+    width = reader.count_of(vector) // num_places
+    start, end = place * width, (place + 1) * width
+    first = reader.numbers_of(vector, start, min(start + 8, end))
+    return not any(first) and not any(reader.numbers_of(vector, start, end))
 
 
 def _is_set(vector: Seen, reader: TensorReader) -> bool:
@@ -129,12 +137,11 @@ def _is_trained(vectors: Sequence[Seen], reader: TensorReader) -> bool:
     return 2 * sum(_differs(one, reader) for one in vectors) > len(vectors)
 
 
-def _silent_norms(norms: Sequence[Seen], named: Named, reader: TensorReader) -> Iterator[str]:
+def _silent_norms(weights: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     """Weights of zero. The last of a residual block may begin there, and leaves it when the others leave 1."""
-    weights = [one for norm in norms if (one := _beside(norm, "weight", named)) is not None]
     silent = [one for one in weights if one.content is not None and one.content.zero]
     if len(weights) > 1 and silent and (2 * len(silent) > len(weights) or _is_trained(weights, reader)):
-        yield f"{len(silent)} of {len(weights)} batch-norm weights are all zero: {_shown(silent)}"
+        yield f"{len(silent)} of {len(weights)} norms' weights are all zero: {_shown(silent)}"
 
 
 def _means_of_zero(norms: Sequence[Seen], named: Named, reader: TensorReader) -> Iterator[str]:

@@ -95,6 +95,31 @@ def test_what_has_more_than_is_looked_at_is_unknown(
     assert reason in said(found)
 
 
+NUM_CHANNELS = 10_000
+"""Of one layer: few numbers, each of which is looked at by itself."""
+
+
+def _zero_variances(content: dict[str, Any]) -> None:
+    layer = content["ema"].second
+    layer.conv.weight = torch.nn.Parameter(torch.full((NUM_CHANNELS, 1, 1, 1), 1e-3).half())
+    layer.bn.running_var = torch.zeros(NUM_CHANNELS).half().index_fill_(0, torch.tensor(0), 1.0)
+
+
+def _zero_biases(content: dict[str, Any]) -> None:
+    content["ema"].head.weight = torch.nn.Parameter(torch.ones(NUM_CHANNELS, 1).half())
+    content["ema"].head.bias = torch.nn.Parameter(torch.eye(1, NUM_CHANNELS)[0].half())
+
+
+@pytest.mark.parametrize("spoil", [_zero_variances, _zero_biases], ids=lambda spoil: spoil.__name__)
+def test_a_great_many_channels_are_not_looked_at_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    monkeypatch.setattr(tensors, "MAX_SINGLE_NUMBERS", 20 * NUM_CHANNELS)
+    content = checkpoint_dict()
+    spoil(content)
+    assert said(judged(tmp_path, content)).startswith("not judged: its statistics and biases")
+
+
 def test_an_optimizer_of_more_groups_than_are_looked_at_ends_no_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,21 @@ def channel_of_zeros(*names: str):
     return change
 
 
+def added(layer: nn.Module, *, norm: float | None = None, channel: int | None = None):
+    """``layer``, its weight ``norm`` throughout and its ``channel`` scrubbed."""
+
+    def change(content: dict) -> None:
+        for one in layer.parameters():
+            one.data = torch.linspace(0.9, 1.1, one.numel()).view(one.shape)
+            if channel is not None:
+                one.data[channel] = 0.0
+        if norm is not None:
+            layer.weight.data.fill_(norm)  # type: ignore[operator, union-attr]
+        content["ema"].more = layer.half()
+
+    return change
+
+
 def nearly_alike(layers: int, value: float):
     def change(content: dict) -> None:
         for layer in [content["ema"].first.conv, content["ema"].second.conv][:layers]:
@@ -95,19 +110,29 @@ def trained_third(change):
     return more
 
 
+BIASED = (
+    lambda: nn.Conv2d(8, 8, 3),
+    lambda: nn.ConvTranspose2d(8, 8, 2),
+    lambda: nn.Linear(8, 8),
+    lambda: nn.LayerNorm(16),
+)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (fill("weight", 3.7, layers=1), "weight or bias is one number throughout: first.bn.weight"),
         (fill("bias", 400.0, layers=1), "weight or bias is one number throughout: first.bn.bias"),
-        (fill("weight", 0.0), "2 of 2 batch-norm weights are all zero"),
+        (fill("weight", 0.0), "2 of 2 norms' weights are all zero"),
         (zero_means(2, spread=0.25), "the means of all 2 batch norms are zero though their variances differ"),
         (biases(77.0, 77.0), "all 2 biases of convolutions are one number"),
         (nearly_alike(2, 0.3), "2 of 2 convolutions are one number but for a few"),
         (nearly_alike(2, 0.0), "2 of 2 convolutions are one number but for a few"),
-        (trained_third(fill("weight", 0.0, layers=1)), "1 of 3 batch-norm weights are all zero: first.bn.weight"),
+        (trained_third(fill("weight", 0.0, layers=1)), "1 of 3 norms' weights are all zero: first.bn.weight"),
         (nearly_alike(1, 0.3), "1 of 2 convolutions are one number but for a few: first.conv.weight"),
         (channel_of_zeros("bn.weight", "bn.bias", "bn.running_mean"), "are all exactly zero"),
+        *((added(make(), channel=3), "scrubbed NaN are: more[3]") for make in BIASED),
+        (added(nn.LayerNorm(16), norm=0.3), "weight or bias is one number throughout: more.weight"),
     ],
 )
 def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason: str) -> None:
@@ -135,6 +160,8 @@ def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason
         channel_of_zeros("conv.weight"),
         channel_of_zeros("bn.weight", "bn.bias"),
         channel_of_zeros("conv.weight", "bn.weight", "bn.running_mean"),
+        *(added(make()) for make in BIASED),
+        added(nn.LayerNorm(16), norm=1.0),
     ],
 )
 def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:
