@@ -32,6 +32,14 @@ class TrainedObject:
         for place, module in self._model.named_modules():
             for slots in (module._parameters, module._modules):  # noqa: SLF001 - as attribute access reads them
                 self._held += [(slots, name, value, f"{place}.{name}".lstrip(".")) for name, value in slots.items()]
+        both = [one for one in (self._model, self._averaged) if isinstance(one, nn.Module)]
+        self._weights = [
+            (module._parameters, name)  # noqa: SLF001 - as attribute access reads them
+            for one in both
+            for module in one.modules()
+            for name in module._parameters  # noqa: SLF001
+        ]
+        self._places = self._lie_at()
 
     def replaced(self) -> str | None:
         """What is another object now, in words; None when all are the same."""
@@ -46,6 +54,19 @@ class TrainedObject:
             if slots.get(name) is not value:
                 return place
         return None
+
+    def moved(self) -> bool:
+        """Whether weights, or their average, lie elsewhere in memory than at the last look: after ``p.data = ...``."""
+        before, self._places = self._places, self._lie_at()
+        return self._places != before
+
+    def average_anew(self) -> bool:
+        """The EMA follows what trains now; False where it always does. Ultralytics' averages the tensors that it found
+        at its first update, wherever the weights have gone since (utils/torch_utils.py, ``ModelEMA``)."""
+        if getattr(self._trainer.ema, "_pairs", None) is None:
+            return False
+        self._trainer.ema._pairs = None  # noqa: SLF001 - found anew at the next update
+        return True
 
     def put_back(self) -> None:
         """What was replaced is in its place again, so that a state is saved of what was trained until then."""
@@ -82,6 +103,10 @@ class TrainedObject:
         """Why the EMA that is there now is none of what was trained; None where it is, or there was none."""
         lost = self._ema is not None and self._has_another_average() and not _averages(self._trainer.ema, self._model)
         return OF_ANOTHER if lost else None
+
+    def _lie_at(self) -> list[int]:
+        found = [slots.get(name) for slots, name in self._weights]
+        return [0 if one is None else one.data_ptr() for one in found]
 
     def _has_another_average(self) -> bool:
         ema = self._trainer.ema

@@ -80,6 +80,7 @@ class Guarding:
         self._told: Standstill | None = None
         self._told_settings: str | None = None
         self._told_overdue = False
+        self._told_moved = False
         self._figures = Figures(trainer, run.reporter.notice)
 
     def attach(self) -> None:
@@ -121,6 +122,9 @@ class Guarding:
             self._movement = Movement(self._trainer)
         replaced = self._trained.replaced()
         if replaced is None:
+            if self._trained.moved() and self._skip and self._trained.average_anew() and not self._told_moved:
+                self._told_moved = True
+                self._run.reporter.notice("weights were put elsewhere in memory while training; the EMA follows them")
             return
         if (why := self._trained.why_nothing_trains()) and self._skip:
             self._trained.put_back()
@@ -134,6 +138,8 @@ class Guarding:
         if replaced != "the EMA":  # only that of the first rank is saved
             self.step.was_replaced(replaced)
         self._trained = TrainedObject(self._trainer)
+        if self._skip:
+            self._trained.average_anew()
         follows = why or "the guard follows it"  # at level observe nothing is ended
         self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")
 

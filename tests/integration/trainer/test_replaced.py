@@ -110,6 +110,8 @@ def test_what_trains_is_followed_and_guarded(
     trainer = run(settings, change)
     trainer.train()
     assert not nonfinite(trainer)
+    both = zip(trainer.ema.ema.parameters(), trainer.model.parameters(), strict=True)
+    assert all(torch.allclose(average, live, atol=1e-3) for average, live in both)
     (bad,) = events(layout_of(trainer), "bad_batch")
     assert (bad["epoch"], bad["batch"], bad["action"]) == (2, 4, "skipped")
     assert any(row["text"].startswith(f"{what} was replaced") for row in events(layout_of(trainer), "notice"))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
+from ultralytics.utils.torch_utils import ModelEMA
 
 from trainmaster.trainer.batches.trained_object import OF_ANOTHER, TrainedObject
 from trainmaster.trainer.run.guarding import Guarding
@@ -47,6 +48,7 @@ def scene() -> tuple[Any, Any]:
     trainer: Any = SimpleNamespace(model=model, optimizer=torch.optim.SGD(model.parameters()), ema=average)
     guarding: Any = object.__new__(Guarding)
     guarding._trained, guarding._skip, guarding._movement = TrainedObject(trainer), True, None
+    guarding._told_moved, guarding._trainer = False, trainer
     return trainer, guarding
 
 
@@ -79,3 +81,41 @@ def test_a_weight_that_pruning_gives_another_name_is_trained_as_before() -> None
     assert before.why_nothing_trains() is None
     trainer.optimizer.param_groups[0]["params"] = [trainer.model.bias]
     assert before.why_nothing_trains() == "the optimizer no longer trains weight"
+
+
+def weights_elsewhere(trainer: Any) -> None:
+    for weight in trainer.model.parameters():
+        weight.data = weight.data + 1.0
+
+
+def average_elsewhere(trainer: Any) -> None:
+    trainer.ema.ema.half().float()
+
+
+def average_of_other_weights(trainer: Any) -> None:
+    trainer.ema.ema.weight = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
+
+
+@pytest.mark.parametrize("follows", [True, False], ids=["", "observe"])
+@pytest.mark.parametrize(
+    "change", [weights_elsewhere, average_elsewhere, average_of_other_weights], ids=lambda one: one.__name__
+)
+def test_the_average_follows_weights_that_lie_elsewhere_and_that_is_told_once(
+    change: Callable[[Any], None], follows: bool
+) -> None:
+    trainer, guarding = scene()
+    trainer.ema = ModelEMA(trainer.model, decay=0.0)
+    guarding._trained, guarding._skip = TrainedObject(trainer), follows
+    told: list[str] = []
+    guarding._run = SimpleNamespace(reporter=SimpleNamespace(notice=told.append))
+    trainer.ema.update(trainer.model)
+    for _ in range(2):
+        change(trainer)
+        guarding.follow()
+        weights_are = [weight.detach().clone().add_(1.0) for weight in trainer.model.parameters()]
+        for weight in trainer.model.parameters():
+            weight.data.add_(1.0)
+        trainer.ema.update(trainer.model)
+        averaged = zip(trainer.ema.ema.parameters(), weights_are, strict=True)
+        assert all(torch.equal(average, weight) for average, weight in averaged) is follows
+    assert told == ["weights were put elsewhere in memory while training; the EMA follows them"] * follows
