@@ -24,7 +24,7 @@ class TrainedObject:
         self._optimizer = trainer.optimizer
         self._ema = trainer.ema
         self._averaged = trainer.ema.ema if trainer.ema else None
-        self._groups = list(trainer.optimizer.param_groups)
+        self._groups = [(group, list(group["params"])) for group in trainer.optimizer.param_groups]
         self._num_held = _num_held(trainer.optimizer)
         held = _held_by(trainer.optimizer)
         self._trained = {name: value for name, value in self._model.named_parameters() if id(value) in held}
@@ -75,7 +75,9 @@ class TrainedObject:
         if self._averaged is not None:
             trainer.ema.ema = self._averaged
         if _num_held(self._optimizer) != self._num_held:
-            self._optimizer.param_groups[:] = self._groups
+            self._optimizer.param_groups[:] = [group for group, _ in self._groups]
+            for group, parameters in self._groups:
+                group["params"] = parameters
         for slots, name, value, _ in self._held:
             slots[name] = value
 

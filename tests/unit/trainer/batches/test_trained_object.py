@@ -83,6 +83,29 @@ def test_a_weight_that_pruning_gives_another_name_is_trained_as_before() -> None
     assert before.why_nothing_trains() == "the optimizer no longer trains weight"
 
 
+def no_groups(trainer: Any) -> None:
+    trainer.optimizer.param_groups.clear()
+
+
+def fewer_parameters(trainer: Any) -> None:
+    del trainer.optimizer.param_groups[0]["params"][0]
+
+
+@pytest.mark.parametrize("change", [no_groups, fewer_parameters], ids=lambda one: one.__name__)
+def test_an_optimizer_that_lost_parameters_is_saved_as_it_trained(change: Callable[[Any], None]) -> None:
+    trainer, guarding = scene()
+    trainer.world_size = 1
+    trainer.model(torch.ones(1, 3)).sum().backward()
+    trainer.optimizer.param_groups[0]["momentum"] = 0.9
+    trainer.optimizer.step()
+    before = trainer.optimizer.state_dict()
+    change(trainer)
+    with pytest.raises(GaveUp) as end:
+        guarding.follow()
+    assert end.value.why.startswith("the optimizer was replaced while training, and the optimizer no longer trains")
+    torch.testing.assert_close(trainer.optimizer.state_dict(), before)
+
+
 def weights_elsewhere(trainer: Any) -> None:
     for weight in trainer.model.parameters():
         weight.data = weight.data + 1.0
