@@ -221,7 +221,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     if not container.as_written:
         doubt.append("the bytes around its entries are not those that torch.save writes: damaged, or packed anew")
     if code.unfamiliar:
-        doubt.append(f"holds classes from outside torch and Ultralytics: {shown(code.unfamiliar)}")
+        doubt.append(f"holds classes that are no layers of torch's or Ultralytics': {shown(code.unfamiliar)}")
     if doubt:
         return replace(described, verdict=Verdict.UNKNOWN, reasons=tuple(doubt), doubt_stands=bool(ruin))
     reason = f"judged from its content: {len(seen)} tensors finite, no sign of scrubbing"

@@ -111,6 +111,8 @@ def _inside(item: Any) -> Collection[Any] | None:
 
 def _inside_made(item: Made) -> Collection[Any] | None:
     name = str(getattr(item.maker, "name", ""))
+    if name == "_reconstruct" and isinstance(item.state, tuple) and item.state and isinstance(item.state[-1], list):
+        return item.state[-1]  # an array of NumPy's of objects
     if name in _NO_CONTAINERS:
         return None
     own = (item.state,) if name.endswith(_NAMESPACES) or _is_of_no_module(item.state) else ()

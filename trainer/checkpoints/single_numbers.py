@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import struct
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.limits import MAX_GROUPS, MAX_IN_SETTING, LimitError
 from trainmaster.trainer.checkpoints.pickled import Made, Tensor
+from trainmaster.trainer.checkpoints.strided import CODES
 from trainmaster.trainer.checkpoints.tensors import Seen, TensorReader
+from trainmaster.trainer.checkpoints.values import F16, F32, F64, FloatFormat, look_plainly, numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +87,9 @@ MAX_PARTS: Final = 10_000
 _ARRAY_PARTS: Final = 5
 _LONGEST_NUMBER: Final = 40
 MAX_ARRAY_BYTES: Final = 1024 * 1024
-"""Of an array that a module carries beside its tensors; weights of classes have a few hundred numbers."""
+"""Of an array whose numbers are looked at one by one; weights of classes have a few hundred."""
 
+_FLOATS: Final[Mapping[str, FloatFormat]] = {"f2": F16, "f4": F32, "f8": F64, "c8": F32, "c16": F64}
 _NUMPY_CODES: Final = {
     "f2": "e",
     "f4": "f",
@@ -119,7 +124,7 @@ def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorRe
                 known[id(value), depth] = inside(value, depth)
             return known[id(value), depth]
         if isinstance(value, Made):
-            number = numpy_number(value)
+            number = numpy_number(value) if depth < MAX_NUMBER_DEPTH else _number_alone(value)
             return value if number is None else number
         one = tensors.get(id(value)) if isinstance(value, Tensor) else None
         return value if one is None or one.form is None or reader.count_of(one) != 1 else reader.numbers_of(one)[0]
@@ -161,13 +166,13 @@ def _poisoned_settings(top: Mapping[Any, Any]) -> Iterator[str]:
         found = _numbers_of(group)
         nonfinite = [
             key
-            for key, numbers in found.items()
-            if any(math.isnan(one) or (math.isinf(one) and key in SETTINGS) for one in numbers)
+            for key, held in found.items()
+            if any(math.isnan(one) or (math.isinf(one) and key in SETTINGS) for one in held)
         ]
         if nonfinite:
             yield f"optimizer: param_groups[{index}] has no finite {', '.join(nonfinite)}"
-        for key, numbers in found.items():
-            if (bad := _out_of_range(key, numbers)) and not _may_be_other(key, group):
+        for key, held in found.items():
+            if (bad := _out_of_range(key, held)) and not _may_be_other(key, group):
                 yield f"optimizer: param_groups[{index}] has {key} {bad[0]:g}, which none can be"
 
 
@@ -175,9 +180,9 @@ def unfamiliar_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     """Settings as an optimizer from elsewhere may have them (Prodigy's ``growth_rate`` is infinite); who was there when
     the file was saved may know."""
     for index, group in enumerate(_groups(top)):
-        for key, numbers in _numbers_of(group).items():
-            odd = [one for one in numbers if math.isinf(one)] if key not in SETTINGS else []
-            odd += _out_of_range(key, numbers) if _may_be_other(key, group) else []
+        for key, held in _numbers_of(group).items():
+            odd = [one for one in held if math.isinf(one)] if key not in SETTINGS else []
+            odd += _out_of_range(key, held) if _may_be_other(key, group) else []
             if odd:
                 yield f"optimizer: param_groups[{index}] has {key} {odd[0]:g}, unless it is not one of torch's own"
 
@@ -293,6 +298,12 @@ def numpy_number(value: Made) -> float | None:
     return parts[0] if len(parts) == 1 else None
 
 
+def _number_alone(value: Made) -> float | None:
+    """As :func:`numpy_number`, also of an array of one, as YOLOv5's ``best_fitness`` is."""
+    held = numpy_parts(value) or tuple(islice(array_numbers(value), 2))
+    return held[0] if len(held) == 1 else None
+
+
 def numpy_parts(value: Made) -> tuple[float, ...]:
     """The number that ``numpy.core.multiarray.scalar(dtype, bytes)`` makes, as NumPy pickles one of its own: a complex
     one has two parts, what is no number none."""
@@ -308,17 +319,23 @@ def numpy_parts(value: Made) -> tuple[float, ...]:
 
 
 def array_numbers(value: Made) -> Iterator[float]:
-    """The numbers of a NumPy array, as it pickles itself; none of one of another kind or of too many."""
+    """The floating-point numbers of a NumPy array, as it pickles itself, a complex one by its parts; of very many, NaN
+    if one of them is not finite."""
     state = value.state
     if getattr(value.maker, "name", "") != "_reconstruct" or not isinstance(state, tuple) or len(state) != _ARRAY_PARTS:
         return
-    dtype = state[2]
+    dtype, raw = state[2], bytes_of(state[4])
     kind = dtype.args[0] if isinstance(dtype, Made) and isinstance(dtype.args, tuple) and dtype.args else None
-    raw = bytes_of(state[4])
-    if raw is None or not isinstance(kind, str) or kind not in {"f2", "f4", "f8"} or len(raw) > MAX_ARRAY_BYTES:
+    form = _FLOATS.get(kind) if isinstance(kind, str) else None
+    if raw is None or form is None:
         return
-    code = _NUMPY_CODES[kind]
-    yield from (number for (number,) in struct.iter_unpack(f"<{code}", raw[: len(raw) - len(raw) % int(kind[1])]))
+    items = array(CODES[form.num_bytes], raw[: len(raw) - len(raw) % form.num_bytes])
+    if isinstance(dtype.state, tuple) and dtype.state[1:2] == (">",):
+        items.byteswap()
+    if len(raw) <= MAX_ARRAY_BYTES:
+        yield from numbers(memoryview(items).cast("B"), form)
+    elif not look_plainly(memoryview(items).cast("B"), form).finite:
+        yield math.nan
 
 
 def bytes_of(content: Any) -> bytes | None:

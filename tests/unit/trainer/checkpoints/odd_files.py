@@ -19,6 +19,13 @@ Make = Callable[[Path], None]
 
 NUMBERS: Final = {"nan": NAN, "inf": INF, "-inf": -INF}
 TENSORS: Final = tuple(small_model().state_dict())
+ARRAYS: Final = {
+    "a few numbers": np.array([1.0, NAN]),
+    "the other end first": np.array([1.0, NAN], ">f4"),
+    "complex": np.array([1.0, complex(0.0, NAN)]),
+    "objects": np.array([1.0, NAN], object),
+    "very many": np.append(np.ones(200_000), NAN),
+}
 ADAM: Final = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -94,7 +101,8 @@ def _in_weights() -> Iterator[tuple[str, Change]]:
     yield "a layer that is None", _without("second", None)
     yield "a layer that does nothing", _without("second", torch.nn.Identity())
     yield "no layers", _no_layers
-    yield "an array of NumPy with a NaN", _with_array
+    for label, held in ARRAYS.items():
+        yield f"an array of NumPy with a NaN, {label}", _attribute("class_weights", {"all": [held]})
 
 
 def _cast(dtype: torch.dtype, name: str, value: float) -> Change:
@@ -180,8 +188,11 @@ def _no_layers(content: dict[str, Any]) -> None:
     content["ema"]._modules.clear()
 
 
-def _with_array(content: dict[str, Any]) -> None:
-    content["ema"].first.class_weights = {"all": [np.array([1.0, NAN])]}
+def _attribute(name: str, value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        setattr(content["ema"].first, name, value)
+
+    return change
 
 
 def _group(key: str, value: Any) -> Change:

@@ -139,6 +139,10 @@ def numpy_numbers(content: dict) -> None:
     content["best_fitness"] = torch.tensor(0.5)
 
 
+def fitness_of_yolov5(content: dict) -> None:
+    content["best_fitness"] = np.array([0.5])
+
+
 def fresh_statistics(content: dict) -> None:
     content["ema"].first.bn.running_var.fill_(1.0)
     content["ema"].first.bn.running_mean.zero_()
@@ -184,7 +188,7 @@ def shared_storage(content: dict) -> None:
     [
         *(zero_bias, zero_gamma, zero_momentum, zero_precision, no_steps_yet, sleeping_channel, no_batch_norm),
         *(nan_in_an_earlier_epoch, validation_off, shared_storage),
-        *(numpy_numbers, fresh_statistics, large_but_trained, endless_patience),
+        *(numpy_numbers, fitness_of_yolov5, fresh_statistics, large_but_trained, endless_patience),
     ],
     ids=lambda change: change.__name__,
 )
