@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.limits import LimitError
 from trainmaster.trainer.checkpoints.pickled import Made
-from trainmaster.trainer.checkpoints.single_numbers import numpy_parts
+from trainmaster.trainer.checkpoints.single_numbers import array_size, numpy_parts
 
 MAX_HELD: Final = 1_000_000
 """Parts of one value that are looked at; a row of plain numbers is one. A module holds a few."""
+BYTES_A_PART: Final = 64
+"""Of an array, which count as one of these: no pickle holds more, but its arrays may share what they hold."""
 MANY: Final = 64
 """Plain numbers in a row, of which only those at either end, and what is no number, are looked at one by one."""
 
@@ -35,7 +37,7 @@ class LookedInto:
     """What was looked at of one file, so that what many of its modules share is looked into once."""
 
     large: set[int] = dataclasses.field(default_factory=set)
-    """Containers, by ``id``."""
+    """Containers and arrays, by ``id``."""
     num_left: int = MAX_HELD
 
 
@@ -73,6 +75,9 @@ def leaves_of(value: Any, *, row: Any = None, looked: LookedInto | None = None) 
             continue
         inside = _inside(item)
         if inside is None:
+            if type(item) is Made:
+                looked.large.add(id(item))
+                looked.num_left -= array_size(item) // BYTES_A_PART
             yield item
         else:
             (looked.large if len(inside) > MANY else visited).add(id(item))

@@ -86,8 +86,8 @@ MAX_PARTS: Final = 10_000
 
 _ARRAY_PARTS: Final = 5
 _LONGEST_NUMBER: Final = 40
-MAX_ARRAY_BYTES: Final = 1024 * 1024
-"""Of an array whose numbers are looked at one by one; weights of classes have a few hundred."""
+MAX_ARRAY_BYTES: Final = 256
+"""Of an array whose numbers are looked at one by one."""
 
 _FLOATS: Final[Mapping[str, FloatFormat]] = {"f2": F16, "f4": F32, "f8": F64, "c8": F32, "c16": F64}
 _NUMPY_CODES: Final = {
@@ -319,8 +319,8 @@ def numpy_parts(value: Made) -> tuple[float, ...]:
 
 
 def array_numbers(value: Made) -> Iterator[float]:
-    """The floating-point numbers of a NumPy array, as it pickles itself, a complex one by its parts; of very many, NaN
-    if one of them is not finite."""
+    """The floating-point numbers of a NumPy array, as it pickles itself, a complex one by its parts; of many, NaN if
+    there is one that is not finite."""
     state = value.state
     if getattr(value.maker, "name", "") != "_reconstruct" or not isinstance(state, tuple) or len(state) != _ARRAY_PARTS:
         return
@@ -336,6 +336,14 @@ def array_numbers(value: Made) -> Iterator[float]:
         yield from numbers(memoryview(items).cast("B"), form)
     elif not look_plainly(memoryview(items).cast("B"), form).finite:
         yield math.nan
+
+
+def array_size(value: Made) -> int:
+    """Bytes of the numbers of a NumPy array, as it pickles itself, or somewhat less; 0 of anything else."""
+    content = value.state[-1] if isinstance(value.state, tuple) and len(value.state) == _ARRAY_PARTS else None
+    if isinstance(content, Made) and isinstance(content.args, tuple) and content.args:
+        content = content.args[0]
+    return len(content) if isinstance(content, str | bytes) else 0
 
 
 def bytes_of(content: Any) -> bytes | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,12 +53,23 @@ def _shared_by_modules(content: dict[str, Any]) -> None:
         content["ema"].add_module(str(number), layer)
 
 
+def _shared_array(content: dict[str, Any]) -> None:
+    held = np.ones(130_000)
+    for number in range(300):
+        layer = torch.nn.Identity()
+        layer.class_weights = held
+        content["ema"].add_module(str(number), layer)
+
+
 def _shared_arguments(content: dict[str, Any]) -> None:
     words = ["a"] * 9000
     content["train_args"] = {f"argument{number}": words for number in range(5000)}
 
 
-SHARED = (_shared_lists, _shared_arguments, _shared_groups, _shared_setting, _shared_history, _shared_by_modules)
+SHARED = (
+    *(_shared_lists, _shared_arguments, _shared_groups, _shared_setting, _shared_history, _shared_by_modules),
+    _shared_array,
+)
 
 
 @pytest.mark.parametrize("spoil", SHARED, ids=lambda spoil: spoil.__name__)
