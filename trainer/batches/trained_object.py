@@ -63,9 +63,10 @@ class TrainedObject:
     def average_anew(self) -> bool:
         """The EMA follows what trains now; False where it always does. Ultralytics' averages the tensors that it found
         at its first update, wherever the weights have gone since (utils/torch_utils.py, ``ModelEMA``)."""
-        if getattr(self._trainer.ema, "_pairs", None) is None:
+        ema: Any = self._trainer.ema
+        if getattr(ema, "_pairs", None) is None:
             return False
-        self._trainer.ema._pairs = None  # noqa: SLF001 - found anew at the next update
+        ema._pairs = None  # noqa: SLF001 - found anew at the next update
         return True
 
     def put_back(self) -> None:
