@@ -17,9 +17,10 @@ from trainmaster.bot.reading.console.stamps import Stamps
 
 _ESC = r"(?:\x1b|#033|\\x1b|\\u001b|\\033|\^\[)"
 _END_OF_STRING = rf"(?:\x07|#007|\\x07|\\u0007|\\007|\^G|{_ESC}\\\\?)"
+_STRING = rf"(?:(?!{_ESC}).){{0,1000}}?{_END_OF_STRING}"
+"""No other control begins in it: so many that nothing ends would each be looked through up to the next."""
 _CONTROL = re.compile(
-    rf"{_ESC}(?:\[[0-?]*[ -/]*(?:[@-~]|$)|\].{{0,1000}}?{_END_OF_STRING}|[()][0AB])"
-    rf"|\x1b(?:[PX^_k].{{0,1000}}?{_END_OF_STRING}|[=>78cDEHMNO])|\x07"
+    rf"{_ESC}(?:\[[0-?]*[ -/]*(?:[@-~]|$)|\]{_STRING}|[()][0AB])|\x1b(?:[PX^_k]{_STRING}|[=>78cDEHMNO])|\x07"
 )
 """Terminal control: colours, titles, links, character sets. CloudWatch and syslog write ESC as ``#033``, JSON as
 ``\\u001b``, ``cat -v`` as ``^[``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_a_title_without_an_end_swallows_no_line() -> None:
     log = f"{start()}\x1b]0;x{frame(1, 3)}{raised('RuntimeError: CUDA error: misaligned address')}"
     report = scan_stream(io.BytesIO(log.encode()))
     assert (report.last_batch, report.crash_kind) == (3, "cuda_error")
+
+
+@pytest.mark.parametrize("begin", ["\x1b]", "\x1bP", "#033]", "^[]"])
+def test_strings_that_nothing_ends_take_no_time(begin: str) -> None:
+    begun = time.process_time()
+    scan_stream(io.BytesIO(begin.encode() * 20_000))
+    assert time.process_time() - begun < 0.3
 
 
 def test_a_time_behind_each_line_is_no_part_of_it() -> None:
