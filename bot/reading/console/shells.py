@@ -15,9 +15,9 @@ from trainmaster.bot.reading.console.signal_words import ALONE, IN_A_SHAPE
 
 SIGNAL_NAMES: Final = {
     1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
-    9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
+    9: "SIGKILL", 11: "SIGSEGV", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
 }  # fmt: skip
-KILLING: Final = frozenset({"SIGHUP", "SIGKILL", "SIGTERM", "SIGXCPU", "SIGUSR1", "SIGUSR2"})
+KILLING: Final = frozenset({"SIGHUP", "SIGKILL", "SIGALRM", "SIGTERM", "SIGXCPU", "SIGUSR1", "SIGUSR2"})
 """Sent from outside, some by job systems (Slurm's ``--signal``) as a warning that nobody heeded. Others are a process's
 own fault."""
 UNKNOWN_SIGNAL: Final = ""
@@ -60,6 +60,7 @@ _OF_ANYBODY: Final = (
     r"(?:\b(?i:signal)[ :]+(?P<number>\d{1,2})\b(?!\.\w)|\b(?P<name>SIG[A-Z]+)\b)"
     r"|^(?:Program|Thread \d+ .{1,80}) received signal (?P<fault>SIG(?:SEGV|ABRT|BUS|FPE|ILL|TRAP|SYS))\b"
     r"|\bsending (?P<sent>SIG(?:KILL|TERM)) to process \d+"
+    r"|(?:^npm (?:ERR!|error) signal|\bCommand failed with signal) \"?(?P<script>SIG[A-Z]+)\b"
     # LSF, the second line of a launcher of MPI
     r"|^Exited with signal termination: (?:(?P<lsf>\d{1,2})|(?P<words>[A-Z][a-z ]+))\.?$"
     r"|^signal (?P<second>\d{1,2}) \([A-Z][a-z ]+\)\.?$"
@@ -114,7 +115,8 @@ def _signal_of_anybody(match: re.Match[str]) -> str | None:
     if match["words"]:
         return _signal_named(match["words"], _SIGNAL_ALONE) or UNKNOWN_SIGNAL
     number = match["number"] or match["lsf"] or match["second"]
-    named = SIGNAL_NAMES.get(int(number)) if number else match["name"] or match["fault"] or match["sent"]
+    name = match["name"] or match["fault"] or match["sent"] or match["script"]
+    named = SIGNAL_NAMES.get(int(number)) if number else name
     return named if named is None or named in SIGNAL_NAMES.values() else None
 
 

@@ -134,6 +134,7 @@ ALONE: Final = {
         "|Begränsning av filstorlek överskriden|Dosya uzunluğu sınırı aşıldı|Перевищено обмеження на розмір файла"
         "|Vượt quá giới hạn kích cỡ tập tin|文件大小超出限制|到達檔案大小上限"
     ),
+    "SIGALRM": "Alarm clock",
     "SIGTERM": "Terminated|Beendet|已终止|已終止",
     "SIGHUP": "Hangup|Aufgelegt|Fin de la connexion (raccroché)|挂断|Обрыв терминальной линии",
 }
@@ -147,6 +148,14 @@ IN_A_SHAPE: Final = {
         "|Прекинуто|Avbruten (SIGABRT)|İptal edildi|Перервано|Bị hủy bỏ"
     ),
     "SIGTRAP": "Past",
+    "SIGALRM": (
+        "Аларма|Будилник|Alarma|Temporitzador|Signál časovače|Budík (SIGALRM)|Alarmklokke|Wecker"
+        "|Das Signal SIGALRM empfangen (Der Wecker klingelt)|Ρολόι συναγερμού|Ξυπνητήρι|Vekhorloĝo"
+        "|Temporizador|Herätyskello|Horloge d'alarme|Minuterie d'alerte|Clog aláraim|Budilica|Ébresztés"
+        "|Időzítő óra|Jam alarm|Sveglia|アラーム時計|알림 시계|자명종 시계|Žadintuvas|Alarmen gikk|Wekker|Timersignaal"
+        "|Budzik|Alarme|Relógio de alarme|Alarme de tempo|Ceas cu alarmă|Сигнал часов|Сигнал таймера|Budík"
+        "|Budilka|Аларм|Alarmklocka|Çalar saat|Alarm saati|Таймер|Đồng hồ báo thức|Đồng hồ báo động|闹钟|鬧鐘"
+    ),
     "SIGTERM": (
         "Beendet|Complété|Terminé|Terminado|Terminato|Beëindigd|Zakończony|Завершено|Завершён|已终止|终止|已終止"
         "|終了しました|終了|종료됨|Sonlandırıldı|Avslutad|Ukončen|Завершаны|Прекратен|Finalitzat|Terminat|Ukončit"
