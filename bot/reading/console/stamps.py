@@ -36,8 +36,14 @@ _PARTS: Final = (
     r"|(?P<word>[^\W\d_]+\.?(?=\s)|[^\W\d_]+)|(?P<other>[\W_])"
 )
 LEVELS: Final = frozenset(
-    {"TRACE", "DEBUG", "INFO", "INFORMATION", "NOTICE", "WARNING", "WARN", "ERROR", "ERR", "CRITICAL", "FATAL"}
+    {
+        *("TRACE", "DEBUG", "INFO", "INFORMATION", "NOTICE", "SUCCESS"),
+        *("WARNING", "WARN", "ERROR", "ERR", "CRITICAL", "FATAL"),
+    }
 )
+_THREADS: Final = r"(?:Main)?Thread(?:PoolExecutor)?(?:[-_]\d+)*"
+WITHIN_A_PROCESS: Final = rf"(?i:{'|'.join(sorted(LEVELS))}|std(?:out|err)|{_THREADS})"
+"""What a logger names beside the source of a line, or instead of it: a level, a stream, a thread."""
 
 
 def stamp_before_landmark(text: str) -> str | None:

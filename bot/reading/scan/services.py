@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.console.records import Path
-from trainmaster.bot.reading.console.stamps import LEVELS
+from trainmaster.bot.reading.console.stamps import WITHIN_A_PROCESS
 from trainmaster.bot.reading.scan.summary import LogSummary
 from trainmaster.record import Fixed
 
@@ -24,8 +24,7 @@ _STARTED: Final = b"Starting training for "
 _TABLE: Final = b"GPU_mem "
 _TIME: Final = rb"\d{4}[-/]\d\d[-/]\d\d|\d+(?:[:.,]\d+)+(?:Z|[+-]\d\d:?\d\d)?|\d{9,}"
 _ANY_TIME: Final = rb"[\d:.,/Z+-]+"
-_LEVELS: Final = "|".join(sorted(LEVELS)).encode()
-_NO_NAME: Final = rb"\d{1,4}/\d\d?/\d{1,4}|(?i:\b(?:%b|std(?:out|err))\b)|[^\w\x80-\xff]+" % _LEVELS
+_NO_NAME: Final = rb"\d{1,4}/\d\d?/\d{1,4}|\b%b\b|[^\w\x80-\xff]+" % WITHIN_A_PROCESS.encode()
 """Dates in another order, and what is no part of a name. Loggers may leave out a time that is the one before (Rich)."""
 _NAME_BYTES: Final = 120
 _MOST_SERVICES: Final = 64

@@ -11,12 +11,11 @@ from itertools import groupby
 from typing import Any, Final
 
 from trainmaster.bot.reading.console.records import MAX_LEAVES, LogRecords, Path, leaves_of
-from trainmaster.bot.reading.console.stamps import LEVELS
+from trainmaster.bot.reading.console.stamps import WITHIN_A_PROCESS
 
 _STARTED: Final = "Starting training for "
 _TABLE: Final = "GPU_mem "
-_NO_NAMES: Final = "|".join(sorted(LEVELS))
-_NAME: Final = rf"(?=.*[A-Za-z])(?!(?i:{_NO_NAMES}|std(?:out|err))$)[\w./:@-]{{1,80}}"
+_NAME: Final = rf"(?=.*[A-Za-z])(?!{WITHIN_A_PROCESS}$)[\w./:@-]{{1,80}}"
 _FEW_RECORDS: Final = 2
 _MOST_SOURCES: Final = 16
 

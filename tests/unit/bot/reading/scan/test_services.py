@@ -135,10 +135,11 @@ def test_what_changes_with_each_line_names_no_training(before: str) -> None:
     assert (report.completed, report.service) == (True, "")
 
 
-def test_levels_of_a_logger_name_no_training() -> None:
+@pytest.mark.parametrize("names", [("INFO", "error"), ("INFO", "SUCCESS"), ("Thread-0", "Thread-1", "MainThread")])
+def test_what_a_logger_names_within_a_process_names_no_training(names: tuple[str, ...]) -> None:
     for seed in range(20):
         dice = random.Random(seed)
-        told = [(dice.choice(("INFO", "error")), line) for line in (KILLED + DONE).split("\n")]
+        told = [(dice.choice(names), line) for line in (KILLED + DONE).split("\n")]
         for log in (
             [f"{level}:train:{line}" for level, line in told],
             [json.dumps({"l": a, "msg": b}) for a, b in told],
