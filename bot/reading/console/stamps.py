@@ -156,7 +156,7 @@ def _part(token: re.Match[str], *, any_word: bool) -> str:
     if token["space"]:
         return r"\s+"
     if token["id"]:
-        return r"[\da-fA-Fx]+"
+        return r"(?:(?:0x)?[\da-fA-F]+(?!\w)|\d+)"  # no letters that a word goes on from ("AssertionError")
     if token["number"]:
         return r"\d+"
     if token["word"] and token["word"].upper().strip(".") in LEVELS:

@@ -68,6 +68,13 @@ def test_a_time_that_is_left_blank_when_it_is_that_of_the_line_before_is_no_hind
     assert judged("\n".join(lines) + "\n") == (kind, kind == "none", 2, 0)
 
 
+@pytest.mark.parametrize("error", ["Exception: no data", "AssertionError: x", "cv2.error: x"])
+@pytest.mark.parametrize("before", ["4711 ", "a1b2 "])
+def test_an_id_before_a_traceback_swallows_nothing_of_the_lines_that_have_none(before: str, error: str) -> None:
+    traceback = raised(error).lstrip("\n")
+    assert scan(f"{start()}{frame(1, 3)}\n{before}{traceback}").crash_detail == error
+
+
 def test_a_sentence_that_quotes_a_line_is_no_stamp() -> None:
     stamps = Stamps()
     stamps.learn("Then it prints Starting training for 3 epochs...")
