@@ -62,6 +62,8 @@ class ConsoleFact(Fixed):
     """``line`` counts line feeds only, so all frames redrawn by carriage returns share one."""
 
     line: int
+    late: bool = False
+    """It was drawn before what stands before it: whoever kept the log had it back until the process was gone."""
 
 
 class RunBanner(ConsoleFact):
@@ -105,8 +107,6 @@ class TrainFrame(ConsoleFact):
     batch: int | None
     batches: int | None
     losses: tuple[tuple[str, float], ...]
-    late: bool = False
-    """It was drawn before what stands before it: whoever kept the log had it back until the process was gone."""
 
     @property
     def nonfinite(self) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from trainmaster.bot.reading.console.text import Wrapping
 from trainmaster.bot.reading.console.traceback import TracebackReader
 from trainmaster.bot.reading.console.wraps import Piece, WrappedRows
 from trainmaster.bot.reading.nonfinite_text import as_python_spells
+from trainmaster.record import replaced
 
 MAX_SEGMENT_BYTES = 64 * 1024
 """A piece without line feed or carriage return that is longer is read in parts."""
@@ -88,31 +89,35 @@ class SegmentReader:
     def read(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
         """The facts of ``segment``. ``at_end``: it is the last of the file and has no line end."""
         facts: list[ConsoleFact] = []
-        texts = self.wrapping.texts(segment, self._parts)
-        late = self._parts.rest() if at_end else []
-        for place, spelt in enumerate(texts + late):
-            text = as_python_spells(spelt) if ".#" in spelt or "nan(" in spelt else spelt
-            frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
-            for frame in frames:
-                losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)
-                epochs = self._total_of(frame)
-                if losses is None or epochs is None:
-                    continue
-                facts.append(
-                    TrainFrame(
-                        line=line,
-                        epoch=frame.epoch,
-                        epochs=epochs,
-                        batch=frame.batch,
-                        batches=frame.batches,
-                        losses=tuple(losses.items()),
-                        late=place >= len(texts),
-                    )
+        for text in self.wrapping.texts(segment, self._parts):
+            facts += self._read_whole(text, line, at_end=at_end)
+        for text in self._parts.rest() if at_end else []:
+            facts += [replaced(fact, late=True) for fact in self._read_whole(text, line, at_end=at_end)]
+        return facts
+
+    def _read_whole(self, spelt: str, line: int, *, at_end: bool) -> list[ConsoleFact]:
+        facts: list[ConsoleFact] = []
+        text = as_python_spells(spelt) if ".#" in spelt or "nan(" in spelt else spelt
+        frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
+        for frame in frames:
+            losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)
+            epochs = self._total_of(frame)
+            if losses is None or epochs is None:
+                continue
+            facts.append(
+                TrainFrame(
+                    line=line,
+                    epoch=frame.epoch,
+                    epochs=epochs,
+                    batch=frame.batch,
+                    batches=frame.batches,
+                    losses=tuple(losses.items()),
                 )
-                self._awaits_bar = False
-            for rest in rests:
-                if rest and not (frames and rest.isspace()):
-                    facts += self._read_text(rest, line, at_end=at_end)
+            )
+            self._awaits_bar = False
+        for rest in rests:
+            if rest and not (frames and rest.isspace()):
+                facts += self._read_text(rest, line, at_end=at_end)
         return facts
 
     def is_row(self, line: bytes) -> bool:

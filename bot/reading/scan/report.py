@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainmaster.bot.core.run.crash_advice import crash_advice
+from trainmaster.bot.reading.scan.entries import NONFINITE_LOSS, NONFINITE_VALIDATION, SummaryEntry
 from trainmaster.bot.reading.scan.scanner import ScanReport, ScanVerdict
-from trainmaster.bot.reading.scan.summary import NONFINITE_LOSS, NONFINITE_VALIDATION, SummaryEntry
 from trainmaster.visible import visible_line
 
 _RED, _YELLOW, _GREEN, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"

@@ -13,10 +13,11 @@ from typing import BinaryIO
 from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
 from trainmaster.bot.reading.console.reader import ConsoleReader
+from trainmaster.bot.reading.scan.entries import SummaryEntry
 from trainmaster.bot.reading.scan.exports import Piece, exported
 from trainmaster.bot.reading.scan.services import Services, services_of, summaries_of
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
-from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
+from trainmaster.bot.reading.scan.summary import LogSummary
 from trainmaster.record import Fixed, replaced
 
 _BLOCK_BYTES = 1024 * 1024

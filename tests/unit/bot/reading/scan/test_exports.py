@@ -190,6 +190,11 @@ HELD = ("stdout", frame(1, 1) + frame(1, 2))
     ("keys", "parts"),
     [
         pytest.param(("stream", "log", "time"), (ERROR, HELD), id="docker, that writes half a line at the end"),
+        pytest.param(
+            ("stream", "log", "time"),
+            (("stdout", f"{HELD[1]}\n"), ERROR, ("stdout", validation().split("\n")[0])),
+            id="docker, that writes half a validation at the end",
+        ),
         pytest.param(("stream_name", "data", "time"), (HELD, ERROR), id="kaggle, whose line nothing has ended"),
     ],
 )

@@ -91,6 +91,27 @@ def test_an_error_below_a_head_may_have_ended_what_is_drawn_on_the_line_behind_i
     assert not scan(f"{start()}{frame(1, 2)}{raised(ERROR)}{behind}").crashed
 
 
+LAST = frame(10, 20)
+BARS = "".join(f"\r\x1b[K{validation().split(': ')[0]}: {10 * done}% ━━━ {done}/10 2.0it/s 1.1s" for done in range(4))
+
+
+@pytest.mark.parametrize("before", [LAST, f"{LAST}\n{validation()}\n10 epochs completed in 0.5 hours."])
+@pytest.mark.parametrize(
+    ("behind", "crashed"),
+    [
+        pytest.param(BARS, True, id="the line that docker kept back until the end"),
+        pytest.param(f"{BARS}\n{validation()}", False, id="the validation ends"),
+        pytest.param(BARS.replace("\r\x1b[K", "\n"), False, id="a line a bar"),
+        pytest.param(BARS + header() + frame(10, 1), False, id="another epoch"),
+    ],
+)
+def test_an_error_before_a_validation_may_have_ended_what_is_drawn_on_the_line_behind_it(
+    behind: str, crashed: bool, before: str
+) -> None:
+    report = scan(f"{start()}{header()}{before}\n{raised(ERROR).lstrip()}{behind}")
+    assert (report.crashed, report.last_epoch) == (crashed, 10)
+
+
 def docker_logs(output: bytes, errors: bytes) -> bytes:
     """Of a line without an end Docker prints pieces of 16 KiB, and what is left once all is over."""
     whole = output.rfind(b"\n") + 1
