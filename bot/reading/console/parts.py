@@ -12,15 +12,17 @@ from typing import Any, Final
 
 MAX_HELD_CHARACTERS: Final = 64 * 1024
 _MAX_SOURCES: Final = 16
-_TAG_BYTES: Final = 80
+TAG_BYTES: Final = 80
+"""So many of a line hold its tag."""
 _CHUNK_BYTES: Final = 16 * 1024
 """Docker cuts a line only there: an unfinished record that is shorter is what a stream held as its process ended."""
-_ERROR: Final = b"Traceback (most recent call last):"
+ERROR: Final = b"Traceback (most recent call last):"
 _HINTS: Final = ('"stream"', '"stream_name"', '"logtag"', '"partial_', '"_LINE_BREAK"')
 _OF_DOCKER: Final = frozenset({"log", "stream", "time"})
 _OF_KAGGLE: Final = frozenset({"data", "stream_name", "time"})
 _CRI: Final = (
-    rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) std(?:out|err) (?:(?P<partial>P)|F)(?::[\w:]*)? "
+    rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) (?P<stream>std(?:out|err)) "
+    rb"(?:(?P<partial>P)|F)(?::[\w:]*)? "
 )
 """What containerd, CRI-O and podman write before each line, with a tag for one that goes on in the next."""
 
@@ -72,8 +74,13 @@ def keeps_line_ends(fields: Any) -> bool:
 def is_cut_by_error(piece: bytes, start: int) -> bool:
     """Whether ``piece``, which begins so many bytes behind the beginning of its line, shows the errors of a process
     where the runtime has cut its output. Without records, as ``docker logs`` prints it, nothing else tells."""
-    place = piece.find(_ERROR)
+    place = piece.find(ERROR)
     return place >= 0 and start + place > 0 and (start + place) % _CHUNK_BYTES == 0
+
+
+def names_stream(line: bytes) -> bool:
+    """Whether ``line`` begins with the tag that a container's runtime writes, which names one stream of two."""
+    return _tag_of(line) is not None
 
 
 class CutLines:
@@ -82,12 +89,23 @@ class CutLines:
     def __init__(self) -> None:
         self._held = b""
         self._goes_on = False
+        self._unfinished: bytes | None = None
+        """The stream of which a line goes on, whatever the other one says meanwhile."""
+
+    def is_cut_by_error(self, piece: bytes) -> bool:
+        """Whether ``piece``, with which a line begins, shows the errors of a process amid a line of its output."""
+        if self._unfinished is None or ERROR not in piece:
+            return False
+        tag = _tag_of(piece)
+        return tag is not None and tag["stream"] != self._unfinished
 
     def begun(self, piece: bytes) -> bytes:
         """``piece``, with which a line begins, behind what the line before left unfinished."""
         tag = _tag_of(piece)
         held, self._held = self._held, b""
         self._goes_on = tag is not None and tag["partial"] is not None
+        if tag and (self._goes_on or tag["stream"] == self._unfinished):
+            self._unfinished = tag["stream"] if self._goes_on else None
         return held + piece[tag.end() :] if tag and held else piece
 
     def ended(self, piece: bytes) -> bytes:
@@ -109,7 +127,7 @@ def whole_piece(block: bytearray, start: int, stop: int, before_block: bytes) ->
     next line finishes it. ``before_block`` is the line before the block, which begins a line, where it is tagged."""
     piece = bytes(block[start:stop])
     head = block.rfind(b"\n", 0, start) + 1
-    tag = _tag_of(bytes(block[head : head + _TAG_BYTES])) if is_tagged(block, head) else None
+    tag = _tag_of(bytes(block[head : head + TAG_BYTES])) if is_tagged(block, head) else None
     if tag is None:
         return piece
     if tag["partial"] and block[stop : stop + 1] == b"\n":

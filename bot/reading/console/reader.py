@@ -302,7 +302,7 @@ class ConsoleReader:
         segments = line.split(b"\r")
         last = segments.pop()
         self._read_segments(segments, facts)
-        if is_cut_by_error(last, self._passed):
+        if is_cut_by_error(last, self._passed) or (self._begins_line and self._cut_lines.is_cut_by_error(last)):
             facts.append(KeptBack(line=self.line))
         if self._begins_line and last:
             last = self._cut_lines.begun(last)

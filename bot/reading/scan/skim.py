@@ -16,7 +16,15 @@ from pathlib import Path
 from trainmaster.bot.reading.console.encodings import utf16_of
 from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import Columns
-from trainmaster.bot.reading.console.parts import is_cut_by_error, is_tagged, line_before, whole_piece
+from trainmaster.bot.reading.console.parts import (
+    ERROR,
+    TAG_BYTES,
+    is_cut_by_error,
+    is_tagged,
+    line_before,
+    names_stream,
+    whole_piece,
+)
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import are_over_lines, is_notebook
 from trainmaster.bot.reading.console.wraps import is_wrapped
@@ -157,6 +165,8 @@ class _Skimmer:
 
     def _read_piece(self, piece: bytes, offset: int, *, at_end: bool = False) -> list[ConsoleFact]:
         if is_cut_by_error(piece, offset - self._line):
+            raise NotSkimmableError
+        if ERROR in piece and names_stream(self._read_at(self._line, TAG_BYTES)):  # amid a line of the other one, maybe
             raise NotSkimmableError
         reader = self._reader
         columns, val_columns = reader.columns, reader.val_columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,10 +120,22 @@ def docker_logs(output: bytes, errors: bytes) -> bytes:
     return output[:cut] + errors + output[cut:]
 
 
+def containerd_log(output: bytes, errors: bytes) -> bytes:
+    """The same with each piece behind the name of its stream."""
+    *lines, last = output.split(b"\n")
+    *cut, rest = [last[place : place + 16 * 1024] for place in range(0, len(last), 16 * 1024)]
+    told = [(b"stdout F", line) for line in lines] + [(b"stdout P", piece) for piece in cut]
+    told += [(b"stderr F", line) for line in errors.splitlines()] + [(b"stdout F", rest)]
+    return b"\n".join(b"2026-05-01T00:00:00.123456789Z %b %b" % one for one in told)
+
+
 @pytest.mark.parametrize("frames", [100, 140, 300])
-def test_an_error_where_docker_cuts_a_line_may_have_ended_what_is_drawn_behind_it(tmp_path: Path, frames: int) -> None:
+@pytest.mark.parametrize("written", [docker_logs, containerd_log])
+def test_an_error_where_docker_cuts_a_line_may_have_ended_what_is_drawn_behind_it(
+    tmp_path: Path, frames: int, written: Callable[[bytes, bytes], bytes]
+) -> None:
     drawn = f"{start()}{''.join(frame(1, batch, batches=1_000) for batch in range(frames))}"
-    log = docker_logs(drawn.encode(), raised(ERROR).lstrip().encode())
+    log = written(drawn.encode(), raised(ERROR).lstrip().encode())
     path = tmp_path / "docker.log"
     for behind, crashed in ((b"", True), (b"\n" + validation().encode(), False)):
         path.write_bytes(log + behind)
