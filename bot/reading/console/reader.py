@@ -194,7 +194,8 @@ class SegmentReader:
 
     def _read_message(self, text: str, line: int) -> ConsoleFact | None:
         bare, leveled = self.wrapping.bare(text)
-        belongs, fact = self._traceback.read(text if leveled else bare, line)
+        logged = leveled and not self._traceback.goes_on_with(bare)
+        belongs, fact = self._traceback.read(text if logged else bare, line)
         if belongs:
             return fact
         stripped = bare.strip()

@@ -13,6 +13,7 @@ from trainmaster.bot.reading.console.text import shortened
 
 _HINT = "Traceback (most"
 _HEAD = "Traceback (most recent call last):"
+_FRAME = '  File "'
 _BOX = r"[╭┌+][─━-]+ ?Traceback \(most recent call last\) ?[─━-]*[╮┐+]?$"
 _NAMED_HEAD = r"(?<!\S)(\w+) +Traceback \(most recent call last\)$"
 """IPython shows the exception's name above, and has it again below the frames."""
@@ -58,11 +59,19 @@ class TracebackReader:
         self._chained = False
         self._stamp: re.Pattern[str] | None = None
         """What some logger had put before the head of the last traceback, and puts before each of its lines."""
+        self._is_glued = False
+        """Whether that head stands behind a bar, whose stamp it shares, and the lines below it have their own."""
 
     @property
     def idle(self) -> bool:
         """Whether the next line would be read the same had nothing been read before."""
         return not (self.reading or self._chained or self._announced)
+
+    def goes_on_with(self, bare: str) -> bool:
+        """Whether a line of a logger that says ``bare`` is one of the traceback, whose head had no stamp of its own."""
+        if self.reading and self._lines == 0 and self._stamp is None:
+            self._is_glued = bare.startswith(_FRAME)
+        return self.reading and self._is_glued
 
     def read(self, text: str, line: int) -> tuple[bool, ConsoleFact | None]:
         """Whether ``text`` (with its indentation) belongs to a traceback, and the fact that it completes."""
@@ -121,7 +130,7 @@ class TracebackReader:
         stripped = text.lstrip()
         begins = stripped.startswith((_HEAD, "Original ", *_BOX_BEGINS))
         self._indent = len(text) - len(stripped) if begins else 0
-        self.reading, self._lines = True, 0
+        self.reading, self._lines, self._is_glued = True, 0, False
         self._in_box = self._below_box = False
         self._name = ""
         self._announced, self._chained = None, False

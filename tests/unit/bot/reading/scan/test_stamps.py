@@ -75,6 +75,12 @@ def test_an_id_before_a_traceback_swallows_nothing_of_the_lines_that_have_none(b
     assert scan(f"{start()}{frame(1, 3)}\n{before}{traceback}").crash_detail == error
 
 
+def test_a_traceback_behind_a_bar_is_read_though_a_logger_stamps_its_other_lines() -> None:
+    lines = f"{start()}{frame(1, 3)}{raised('OSError: x').lstrip()}".split("\n")
+    stamps = ("2026-03-05 01:02:03,123 - INFO - ", "2026-03-05 01:02:04,123 - ERROR - ")
+    assert scan("\n".join(stamps[place % 2] + line for place, line in enumerate(lines))).crash_detail == "OSError: x"
+
+
 def test_a_sentence_that_quotes_a_line_is_no_stamp() -> None:
     stamps = Stamps()
     stamps.learn("Then it prints Starting training for 3 epochs...")
