@@ -17,6 +17,9 @@ TAG_BYTES: Final = 80
 _CHUNK_BYTES: Final = 16 * 1024
 """Docker cuts a line only there: an unfinished record that is shorter is what a stream held as its process ended."""
 ERROR: Final = b"Traceback (most recent call last):"
+_TIME: Final = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z "
+_TIME_BYTES: Final = 31
+"""``docker logs --timestamps`` has it before each piece."""
 _HINTS: Final = ('"stream"', '"stream_name"', '"logtag"', '"partial_', '"_LINE_BREAK"')
 _OF_DOCKER: Final = frozenset({"log", "stream", "time"})
 _OF_KAGGLE: Final = frozenset({"data", "stream_name", "time"})
@@ -75,7 +78,11 @@ def is_cut_by_error(piece: bytes, start: int) -> bool:
     """Whether ``piece``, which begins so many bytes behind the beginning of its line, shows the errors of a process
     where the runtime has cut its output. Without records, as ``docker logs`` prints it, nothing else tells."""
     place = piece.find(ERROR)
-    return place >= 0 and start + place > 0 and (start + place) % _CHUNK_BYTES == 0
+    if place < 0:
+        return False
+    stamp = _TIME_BYTES if re.fullmatch(_TIME, piece[max(0, place - _TIME_BYTES) : place]) else 0
+    cut = start + place - stamp
+    return cut > 0 and cut % (stamp + _CHUNK_BYTES) == 0
 
 
 def names_stream(line: bytes) -> bool:

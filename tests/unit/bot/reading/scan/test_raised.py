@@ -113,24 +113,33 @@ def test_an_error_before_a_validation_may_have_ended_what_is_drawn_on_the_line_b
     assert (report.crashed, report.last_epoch) == (crashed, 10)
 
 
-def docker_logs(output: bytes, errors: bytes) -> bytes:
-    """Of a line without an end Docker prints pieces of 16 KiB, and what is left once all is over."""
-    whole = output.rfind(b"\n") + 1
-    cut = len(output) - (len(output) - whole) % (16 * 1024)
-    return output[:cut] + errors + output[cut:]
+TIME = b"2026-05-01T00:00:00.123456789Z "
+
+
+def pieces(output: bytes, errors: bytes) -> list[tuple[bytes, bytes]]:
+    """Of a line without an end a container's runtime writes pieces of 16 KiB, and what is left once all is over. Each
+    with its stream and whether it ends a line, as containerd has it."""
+    *lines, last = output.split(b"\n")
+    *cut, rest = [last[place : place + 16 * 1024] for place in range(0, len(last), 16 * 1024)]
+    told = [(b"stdout F ", line) for line in lines] + [(b"stdout P ", piece) for piece in cut]
+    return told + [(b"stderr F ", line) for line in errors.splitlines()] + [(b"stdout F ", rest)]
+
+
+def docker_logs(output: bytes, errors: bytes, stamp: bytes = b"") -> bytes:
+    told = pieces(output, errors)
+    return b"".join(stamp + piece + (b"\n" if b"F" in stream else b"") for stream, piece in told).removesuffix(b"\n")
+
+
+def docker_logs_with_times(output: bytes, errors: bytes) -> bytes:
+    return docker_logs(output, errors, TIME)
 
 
 def containerd_log(output: bytes, errors: bytes) -> bytes:
-    """The same with each piece behind the name of its stream."""
-    *lines, last = output.split(b"\n")
-    *cut, rest = [last[place : place + 16 * 1024] for place in range(0, len(last), 16 * 1024)]
-    told = [(b"stdout F", line) for line in lines] + [(b"stdout P", piece) for piece in cut]
-    told += [(b"stderr F", line) for line in errors.splitlines()] + [(b"stdout F", rest)]
-    return b"\n".join(b"2026-05-01T00:00:00.123456789Z %b %b" % one for one in told)
+    return b"\n".join(TIME + stream + piece for stream, piece in pieces(output, errors))
 
 
 @pytest.mark.parametrize("frames", [100, 140, 300])
-@pytest.mark.parametrize("written", [docker_logs, containerd_log])
+@pytest.mark.parametrize("written", [docker_logs, docker_logs_with_times, containerd_log])
 def test_an_error_where_docker_cuts_a_line_may_have_ended_what_is_drawn_behind_it(
     tmp_path: Path, frames: int, written: Callable[[bytes, bytes], bytes]
 ) -> None:
