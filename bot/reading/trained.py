@@ -207,15 +207,14 @@ class Trained:
 
     def _is_of_an_older(self, attempt: int, epoch: int, row: Losses, place: int, told: Told) -> bool:
         """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not; or
-        has this very row, and ``attempt`` was not seen to end the epoch. Two trainings of one seed have the same, as
-        far as the log shows it."""
+        has this very row, and ``attempt`` was seen to end the epoch with others, or not at all. Two trainings of one
+        seed have the same, as far as the log shows it."""
         if self.ended_with(attempt, epoch, row) or told(place, attempt):
             return False
-        unseen = not self._may_be_of(attempt, epoch, ahead=False)
+        other = attempt in self._means.get(epoch, {}) or not self._may_be_of(attempt, epoch, ahead=False)
         older = ((number, told(place, number)) for number in self._spans if number < attempt)
         return any(
-            (known and unseen) or (known is not False and self.ended_with(number, epoch, row))
-            for number, known in older
+            (known and other) or (known is not False and self.ended_with(number, epoch, row)) for number, known in older
         )
 
 

@@ -95,7 +95,7 @@ def test_a_restart_gives_up_epochs_whose_beginning_nobody_knows(folder: Clocked)
     folder.csv(rows(3))
     folder.watch()
     folder.write(START + frame(1, 10) + "\n")
-    folder.csv(rows(1))
+    folder.csv(rows(1, loss=1.5))
     folder.watch()
     folder.open()
     assert story(folder.look()) == [(3, 1, True)]

@@ -293,3 +293,15 @@ def test_a_row_that_turns_out_to_be_of_a_later_attempt_is_told_once(tmp_path: Pa
     view = folder.look()
     assert view.story()[0].losses == {"box_loss": 0.7}
     assert (view.epochs[2, 1].finished_ts or 0.0) < view.news_from_ts
+
+
+def test_a_row_of_an_epoch_that_a_later_attempt_ended_with_other_losses_stays_where_it_was_told(tmp_path: Path) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10, "0.5") + "\n" + HEADER)
+    folder.csv("epoch,train/box_loss,metrics/mAP50(B)\n1,0.5,0.4\n", header=False)
+    folder.watch()
+    folder.write(START + frame(1, 10, "0.7") + "\n" + START + frame(1, 2) + "\r", anew=True)
+    folder.watch()
+    folder.csv("", append=True)
+    folder.open()
+    assert [key for key, one in folder.look().epochs.items() if one.finished] == [(1, 1)]
