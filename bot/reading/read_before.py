@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import zlib
@@ -14,7 +15,7 @@ from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.core.run.view import EpochView
 from trainmaster.bot.reading.console.facts import TrainFrame
 from trainmaster.bot.reading.epoch_rows import NO_CHECKSUM
-from trainmaster.bot.reading.tail import Cursor, is_copy
+from trainmaster.bot.reading.tail import HEAD_BYTES, Cursor, is_copy
 from trainmaster.trainer.contract import EventKind, Phase, read_json, replace_json
 
 BadEpochs = dict[tuple[int, int], dict[str, Any]]
@@ -45,14 +46,17 @@ class ReadBefore:
         self._tells = False
         self._written_ts = -_WRITE_EVERY_S
         if self._path is not None:
-            with suppress(OSError):
-                self._known = read_json(self._path) or {}
-        noted = self._known.get("earliest_ts")
-        self.earliest_ts = noted if isinstance(noted, float) else math.inf
+            with suppress(OSError, ValueError):
+                known = read_json(self._path) or {}
+                json.dumps(known, allow_nan=False)  # a number that could not be written down again is damage
+                self._known = known
+        self.earliest_ts = self._ts("earliest_ts", math.inf)
         """Of all looks, by a clock that may have been put back: what was told was told then or later."""
-        self.told = dict(_epochs_in(self._known.get("epochs")))
+        self.grew_ts = self._ts("grew_ts", 0.0)
+        """When the log was last seen to grow."""
+        self.told = dict(_epochs_in(self._known.get("epochs"), self.last_number))
         """The checksums of the rows that were told, by attempt and epoch. An older bot noted none, and one before
-        that no attempt (0)."""
+        that no attempt: it knew of the newest."""
         self._told_before = frozenset(self.told)
         noted = self._known.get("finished")
         whole = isinstance(noted, dict) and type(noted.get("attempt")) is int and type(noted.get("epoch")) is int
@@ -67,6 +71,7 @@ class ReadBefore:
         start = self._known.get("start")
         self._start: list[Any] = start if isinstance(start, list) and len(start) == 2 else [0, None]
         """The newest attempt whose beginning was seen, and the ``results.csv`` that holds nothing of it."""
+        self._has_just_begun = False
 
     def left(self, attempt: int, log: Path, offset: int) -> int | None:
         """How many bytes behind ``offset`` are history; None once all that follows is news."""
@@ -90,7 +95,7 @@ class ReadBefore:
 
     def knows_epoch(self, attempt: int, epoch: int) -> bool:
         """Whether the end of the epoch was told before."""
-        return not self._told_before.isdisjoint({(attempt, epoch), (0, epoch)})
+        return (attempt, epoch) in self._told_before
 
     def end_unknown_to(self, epochs: Mapping[tuple[int, int], EpochView]) -> dict[str, Any] | None:
         """The end that was told last, unless ``epochs`` has it."""
@@ -105,12 +110,12 @@ class ReadBefore:
     def begun_by_rows(self, attempt: int, epoch: int, read_to: int) -> None:
         """``results.csv`` alone shows that ``attempt`` began, with ``epoch``; so far the log had been read."""
         self._begun = [*self._begun, [attempt, epoch, read_to]]
-        self._start = [attempt, None]
+        self._start, self._has_just_begun = [attempt, None], False
 
     def begins(self, attempt: int) -> None:
         """The log shows that ``attempt`` has begun since the last look."""
         if not self._is_history:
-            self._start = [attempt, self._rows]
+            self._start, self._has_just_begun = [attempt, self._rows], True
 
     def caught_up(self, rows: list[int] | None) -> None:
         """A look has come to the end of the log: what begins from here on is not in the file of that mark."""
@@ -122,8 +127,9 @@ class ReadBefore:
         number = self._start[0]
         if number != attempt:
             return None
-        if not (done or self._is_history):
+        if self._has_just_begun and not done:
             self._start = [number, rows]
+        self._has_just_begun = False
         return _mark_of(self._start[1])
 
     def done_up_to(self, number: int) -> dict[int, list[int]]:
@@ -131,7 +137,7 @@ class ReadBefore:
         since, and shows no beginning of it then."""
         done: dict[int, list[int]] = {}
         for attempt, epoch in self.told:
-            if 0 < attempt <= number:
+            if attempt <= number:
                 done.setdefault(attempt, []).append(epoch)
         return done
 
@@ -188,12 +194,12 @@ class ReadBefore:
     @property
     def last_number(self) -> int:
         """The number of the newest attempt that was seen."""
-        return self._count("number", 1)
+        return self._count("number", self._count("attempt", 1))
 
     def last_phase(self, now: float) -> tuple[Phase, float]:
         """What the newest attempt was at, and since when."""
-        phase, since_ts = member_of(Phase, self._known.get("phase")), self._known.get("phase_since_ts")
-        return (phase, since_ts) if phase and isinstance(since_ts, float) else (Phase.STARTUP, now)
+        phase = member_of(Phase, self._known.get("phase"))
+        return (phase, self._ts("phase_since_ts", now)) if phase else (Phase.STARTUP, now)
 
     @property
     def is_unannounced(self) -> bool:
@@ -209,7 +215,7 @@ class ReadBefore:
     def _beginning_of(self, log: Path) -> tuple[os.stat_result, bytes] | None:
         try:
             with log.open("rb") as stream:
-                return os.fstat(stream.fileno()), stream.read(self._count("head_bytes", 0))
+                return os.fstat(stream.fileno()), stream.read(min(self._count("head_bytes", 0), HEAD_BYTES))
         except (OSError, ValueError):  # ValueError: a NUL in the name
             return None
 
@@ -227,11 +233,15 @@ class ReadBefore:
         value = self._known.get(name)
         return value if isinstance(value, int) and value >= 0 else otherwise
 
+    def _ts(self, name: str, otherwise: float) -> float:
+        value = self._known.get(name)
+        return value if isinstance(value, float) else otherwise
+
     def epoch_since_ts(self, attempt: int, epoch: int) -> float | None:
         """When the epoch began, if it was the one that ran."""
-        since = self._known.get("running")
-        if isinstance(since, list) and since[:2] == [attempt, epoch] and isinstance(since[2], float):
-            return since[2]
+        match self._known.get("running"):
+            case [number, at, float(since_ts)] if (number, at) == (attempt, epoch):
+                return since_ts
         return None
 
     def note(
@@ -255,7 +265,7 @@ class ReadBefore:
         state["bad"] = [{"attempt": attempt, **data} for (attempt, _), data in sorted(bad.items())[-_MAX_BAD_KEPT:]]
         state["epochs"] = [[*key, checksum] for key, checksum in sorted(self.told.items())]
         state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows}
-        state |= {"earliest_ts": self.earliest_ts, "finished": self.last_end}
+        state |= {"earliest_ts": self.earliest_ts, "grew_ts": self.grew_ts, "finished": self.last_end}
         before, self._next = self._next, state
         self._tells = tells or before.get("phase") != state["phase"]
         if now - self._written_ts >= _WRITE_EVERY_S:
@@ -275,11 +285,11 @@ class ReadBefore:
             replace_json(self._path, self._known)
 
 
-def _epochs_in(noted: object) -> Iterator[tuple[tuple[int, int], int]]:
+def _epochs_in(noted: object, newest: int) -> Iterator[tuple[tuple[int, int], int]]:
     for one in noted if isinstance(noted, list) else ():
         match one:
             case int(epoch):
-                yield (0, epoch), NO_CHECKSUM
+                yield (newest, epoch), NO_CHECKSUM
             case [int(attempt), int(epoch), *rest] if len(rest) < 2 and all(type(part) is int for part in rest):
                 yield (attempt, epoch), next(iter(rest), NO_CHECKSUM)
 

@@ -161,6 +161,16 @@ def test_a_row_of_an_epoch_whose_end_a_new_log_has_hidden_is_told(folder: Clocke
     assert str(told.get(4)) == "{'box_loss': nan}"
 
 
+def test_a_row_behind_whose_time_the_log_lags_is_told_when_that_comes(folder: Clocked) -> None:
+    folder.write(RESUME, anew=True)
+    folder.watch()
+    folder.csv(rows(3, loss=float("nan")), append=True)
+    os.utime(folder.directory / "results.csv", (folder.now - 3600, folder.now - 3600))
+    folder.watch()
+    folder.write(frame(3, 10, "nan") + "\n" + HEADER + frame(4, 2) + "\r")
+    assert folder.look().epochs[2, 3].finished
+
+
 @pytest.mark.parametrize("noted", [None, 7, ["x"], [[1, "run_crashed"]], [["1", "x", {}]], [[1, "phase", {}]]])
 def test_what_was_noted_of_an_end_may_be_anything(folder: Clocked, noted: object) -> None:
     path = folder.record.with_suffix(".heard")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,6 +145,32 @@ def test_a_damaged_note_of_what_was_heard_costs_a_repetition_only(record: Path) 
     _watched(record)
     record.with_suffix(".heard").write_text('{"attempt": "one", "offset": [], "epochs": 7, "running": {}}')
     assert _bad_ts(_open(record).read(START_TS + DAY_S), 1) == [DAY_S]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"head_bytes": 10**12}, {"running": [1, 1]}, {"bad": [{"attempt": 1, "epoch": 1, "losses": {"box": math.inf}}]}],
+    ids=lambda damage: next(iter(damage)),
+)
+def test_a_damaged_note_ends_no_look(record: Path, damage: dict[str, object]) -> None:
+    _watched(record)
+    path = record.with_suffix(".heard")
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    reader = _open(record)
+    for look in range(2):
+        assert reader.read(START_TS + DAY_S + 30 * look).epochs[1, 1].finished
+        reader.stored()
+
+
+def test_epochs_that_a_bot_of_before_noted_are_not_those_of_a_later_attempt(tmp_path: Path) -> None:
+    folder = in_the_third_epoch(tmp_path)
+    path = folder.record.with_suffix(".heard")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"epochs": [1, 2]}))
+    folder.open()
+    assert folder.look().epochs[1, 2].finished_ts == START_TS - 5
+    folder.write(START + frame(1, 10, "0.7") + "\n" + HEADER)
+    folder.csv(rows(1, loss=0.7), append=True)
+    assert folder.look().epochs[2, 1].finished_ts == folder.now
 
 
 def test_the_running_epoch_keeps_its_age_over_a_restart(record: Path) -> None:
