@@ -102,7 +102,6 @@ class AdoptedReader:
         self._redone = False
         """Whether the engine goes back over an epoch by itself."""
         self._at = AtWork(since_ts=first_seen_ts)
-        self._grew_ts = 0.0
         self._bad: BadEpochs = {}
         self._happened = Happened(self.run)
         place, login, ts = adoption.directory, login_of(adoption.directory), first_seen_ts
@@ -130,7 +129,8 @@ class AdoptedReader:
                 self._first_of_log = None
                 self._rows.trained.loses_sight(self._attempt)
             grew = grew or look.note not in _SILENT
-            self._grew_ts = now if look.note is TailNote.GREW and not self._in_history else self._grew_ts
+            if look.note is TailNote.GREW and not self._in_history:
+                self._read_before.grew_ts = now
             events += self._take(look.facts, now) + self._begun_by_rows_before(now)
             caught_up = not look.more
             if look.more and time.monotonic() < until_s:
@@ -220,7 +220,9 @@ class AdoptedReader:
         self._recorded = 1
         moved = told.log != self._console.path
         if moved or told.process != newest.process:
-            another = moved or is_another_start(told.process, newest.process, self.view.heartbeat, self._grew_ts)
+            another = moved or is_another_start(
+                told.process, newest.process, self.view.heartbeat, self._read_before.grew_ts
+            )
             if another and self._process_attempt == self._attempt and self._over_or_at_work:
                 events += self._begin(now, None, announced=True)
             self._process_attempt = self._attempt

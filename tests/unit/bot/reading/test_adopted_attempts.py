@@ -311,14 +311,19 @@ def test_what_happens_after_the_clock_was_put_back_is_news(folder: Folder) -> No
     [(-600, 0, 1), (10, 600, 1), (3600, 0, 2)],
     ids=["there before", "clock of the disk is behind", "begun since"],
 )
+@pytest.mark.parametrize("reopened", [False, True], ids=["bot runs on", "bot was restarted"])
 def test_a_process_that_is_told_at_last_is_of_the_attempt_that_it_began(
-    folder: Folder, began_s: float, behind_s: float, attempt: int
+    folder: Folder, began_s: float, behind_s: float, attempt: int, reopened: bool
 ) -> None:
     folder.look()
     first_training(folder)
     folder.write(frame(3, 6) + "\r")
     os.utime(folder.log, (START_TS - behind_s, START_TS - behind_s))
-    folder.look()
+    for _ in range(2):
+        folder.look()
+    if reopened:
+        folder.open()
+        folder.look()
     process = ProcessIdentity(pid=8, create_time=START_TS + began_s, host="here")
     write_adoption(replace(folder.adoption, process=process, adopted_ts=START_TS + 7200), folder.state)
     folder.write(frame(3, 7, "nan") + "\r")
