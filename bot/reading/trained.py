@@ -114,7 +114,8 @@ class Trained:
         return span.first if span is not None and not span.begins_unseen else None
 
     def has_drawn(self, attempt: int, frame: TrainFrame | None) -> None:
-        """``frame`` was the last one known of ``attempt``, whose console is gone."""
+        """``frame`` was the last one known of ``attempt``, whose console is gone; None where it drew none yet."""
+        self._spans.setdefault(attempt, _Span(begins_unseen=True))
         if frame is not None:
             self.draws(attempt, frame)
         self.loses_sight(attempt)

@@ -171,6 +171,15 @@ def test_a_row_behind_whose_time_the_log_lags_is_told_when_that_comes(folder: Cl
     assert folder.look().epochs[2, 3].finished
 
 
+def test_a_row_of_an_attempt_that_had_drawn_no_frame_before_its_log_was_emptied_is_told(folder: Clocked) -> None:
+    folder.write(START, anew=True)
+    folder.watch()
+    folder.csv(rows(1, loss=float("nan")))
+    folder.write("", anew=True)
+    folder.open()
+    assert folder.look().epochs[2, 1].finished
+
+
 @pytest.mark.parametrize("noted", [None, 7, ["x"], [[1, "run_crashed"]], [["1", "x", {}]], [[1, "phase", {}]]])
 def test_what_was_noted_of_an_end_may_be_anything(folder: Clocked, noted: object) -> None:
     path = folder.record.with_suffix(".heard")
