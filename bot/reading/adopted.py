@@ -131,7 +131,7 @@ class AdoptedReader:
             grew = grew or look.note not in _SILENT
             if look.note is TailNote.GREW and not self._in_history:
                 self._read_before.grew_ts = now
-            events += self._take(look.facts, now) + self._begun_by_rows_before(now)
+            events += self._take(look.facts, now) + self._begun_unseen_before(now)
             caught_up = not look.more
             if look.more and time.monotonic() < until_s:
                 continue
@@ -225,6 +225,7 @@ class AdoptedReader:
             )
             if another and self._process_attempt == self._attempt and self._over_or_at_work:
                 events += self._begin(now, None, announced=True)
+                self._read_before.begun_unseen(self._attempt, None, self._read_to)
             self._process_attempt = self._attempt
         if moved:
             self._console = self._open_console(told.log, _LOOK_BYTES)
@@ -360,13 +361,14 @@ class AdoptedReader:
             if new.begun_anew_with is None:
                 break
             events += self._begin(now, new.begun_anew_with, announced=True)
-            self._read_before.begun_by_rows(self._attempt, new.begun_anew_with, self._read_to)
+            self._read_before.begun_unseen(self._attempt, new.begun_anew_with, self._read_to)
         return events
 
-    def _begun_by_rows_before(self, now: float) -> list[Event]:
-        """The attempt that only the file showed when the log had been read so far, before the bot was started again."""
-        epoch = self._read_before.first_epoch(self._attempt + 1, self._read_to) if self._in_history else None
-        return self._begin(now, epoch, announced=True) if epoch is not None else []
+    def _begun_unseen_before(self, now: float) -> list[Event]:
+        """The attempt that the log does not show, which began when it had been read so far, before the bot was started
+        again."""
+        begun = self._read_before.begun_at(self._attempt + 1, self._read_to) if self._in_history else None
+        return self._begin(now, begun[1], announced=True) if begun else []
 
     @property
     def _read_to(self) -> int:

@@ -63,7 +63,7 @@ class ReadBefore:
         self.last_end: dict[str, Any] | None = noted if whole else None
         """The end of an epoch that was told last, as its event said it, with its attempt."""
         noted = self._known.get("begun_by_rows")
-        self._begun = [one for one in noted if _is_three_numbers(one)] if isinstance(noted, list) else []
+        self._begun = [one for one in noted if _is_begun(one)] if isinstance(noted, list) else []
         self._written: dict[str, Any] = {}
         self._rows = _mark_of(self._known.get("rows_ns"))
         """The mark of ``results.csv`` at the last look at the end of the log, be it of the bot before this. It is only
@@ -103,14 +103,16 @@ class ReadBefore:
         known = epochs.get((one["attempt"], one["epoch"])) if one is not None else None
         return None if known is not None and known.finished else one
 
-    def first_epoch(self, attempt: int, read_to: int) -> int | None:
-        """Of ``attempt``, if only ``results.csv`` showed it, and when the log had been read to exactly there."""
-        return next((epoch for number, epoch, at in self._begun if (number, at) == (attempt, read_to)), None)
+    def begun_at(self, attempt: int, read_to: int) -> list[Any] | None:
+        """``attempt``, what it began with and ``read_to``, if the log does not show it and had been read to there."""
+        return next((one for one in self._begun if (one[0], one[2]) == (attempt, read_to)), None)
 
-    def begun_by_rows(self, attempt: int, epoch: int, read_to: int) -> None:
-        """``results.csv`` alone shows that ``attempt`` began, with ``epoch``; so far the log had been read."""
+    def begun_unseen(self, attempt: int, epoch: int | None, read_to: int) -> None:
+        """``results.csv`` alone shows that ``attempt`` began, with ``epoch``, or an adoption, which knows none; so far
+        the log had been read."""
         self._begun = [*self._begun, [attempt, epoch, read_to]]
-        self._start, self._has_just_begun = [attempt, None], False
+        if epoch is not None:
+            self._start, self._has_just_begun = [attempt, None], False
 
     def begins(self, attempt: int) -> None:
         """The log shows that ``attempt`` has begun since the last look."""
@@ -313,5 +315,8 @@ def _mark_of(noted: object) -> list[int] | None:
     return mark if isinstance(mark, list) and whole else None
 
 
-def _is_three_numbers(noted: object) -> bool:
-    return isinstance(noted, list) and len(noted) == 3 and all(type(one) is int for one in noted)
+def _is_begun(noted: object) -> bool:
+    match noted:
+        case [int(_), int(_) | None, int(_)]:
+            return True
+    return False

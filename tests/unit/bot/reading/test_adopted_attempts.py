@@ -331,6 +331,9 @@ def test_a_process_that_is_told_at_last_is_of_the_attempt_that_it_began(
     assert (view.attempt, nan_keys(view)[-1]) == (attempt, f"attempt{attempt}/epoch3")
     assert view.record is not None
     assert (view.record.process, view.record.process_is_older) == (process, False)
+    folder.reader.stored()
+    folder.open()
+    assert (folder.look().attempt, nan_keys(folder.look())[-1]) == (attempt, f"attempt{attempt}/epoch3")
 
 
 def test_a_start_behind_one_that_drew_no_frame_is_of_another_attempt(folder: Folder) -> None:
