@@ -39,12 +39,10 @@ class ResultsRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All whole rows in the order of the file."""
+    """All whole rows in the order of the file; a last line without its end is none."""
 
     columns: tuple[str, ...]
     rows: tuple[ResultsRow, ...]
-    torn: bool
-    """Whether a last line without its end was left out."""
     yolov5: bool = False
     """Whether YOLOv5 wrote it, which counts epochs from 0 on its console too."""
 
@@ -64,7 +62,7 @@ class Results:
         return kept
 
 
-EMPTY = Results(columns=(), rows=(), torn=False)
+EMPTY = Results(columns=(), rows=())
 
 
 def parse_results(data: bytes) -> Results:
@@ -72,7 +70,6 @@ def parse_results(data: bytes) -> Results:
     text = data.decode(_encoding_of(data), "replace").removeprefix("\ufeff")
     text = text.replace("\0", "")  # a power cut leaves a hole, and what a resume appends begins behind it
     lines = text.split("\n") if "\n" in text else text.split("\r")
-    torn = bool(lines and lines[-1].strip())
     columns: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     separator = ","
@@ -91,7 +88,7 @@ def parse_results(data: bytes) -> Results:
             yolov5 = columns != named
         elif row := _row_of(columns, cells) or _row_of(columns, _cells(line, ",")):
             rows.append(row)  # a trainer goes on in its own way in a file that a spreadsheet has saved
-    return Results(columns=columns, rows=tuple(rows), torn=torn, yolov5=yolov5)
+    return Results(columns=columns, rows=tuple(rows), yolov5=yolov5)
 
 
 def read_results(path: Path) -> Results:
