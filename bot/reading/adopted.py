@@ -159,7 +159,7 @@ class AdoptedReader:
         number = self._attempt = self._first_of_log or self._read_before.last_number
         self._before_log = num, self._frame, first = self._read_before.before_log(self._first_of_log)
         self._rows.told = self._read_before.told
-        self._rows.trained.has_done(self._read_before.done_up_to(number), number, first)
+        self._rows.trained.has_done(self._read_before.done_up_to(number), number, first, self._read_before.spans)
         self._bad, self._in_history = self._read_before.bad_epochs(), True
         self._unannounced = self._read_before.is_unannounced and number == self._read_before.last_number
         bad = [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
@@ -197,6 +197,7 @@ class AdoptedReader:
                 process_attempt=self._process_attempt,
                 adopted_ts=self.adoption.adopted_ts,
                 first=self._rows.trained.first_of(self._attempt),
+                spans=self._rows.trained.noted(),
                 running=[self._attempt, frame.epoch, float(self._at.epoch_since_ts)] if frame else None,
             )
 

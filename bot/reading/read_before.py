@@ -62,6 +62,9 @@ class ReadBefore:
         whole = isinstance(noted, dict) and type(noted.get("attempt")) is int and type(noted.get("epoch")) is int
         self.last_end: dict[str, Any] | None = noted if whole else None
         """The end of an epoch that was told last, as its event said it, with its attempt."""
+        noted = self._known.get("spans")
+        self.spans: list[Any] = noted if isinstance(noted, list) else []
+        """What the console had shown of each attempt, as it was noted."""
         noted = self._known.get("begun_by_rows")
         self._begun = [one for one in noted if _is_begun(one)] if isinstance(noted, list) else []
         self._written: dict[str, Any] = {}
@@ -139,7 +142,7 @@ class ReadBefore:
         since, and shows no beginning of it then."""
         done: dict[int, list[int]] = {}
         for attempt, epoch in self.told:
-            if attempt <= number:
+            if 0 < attempt <= number:
                 done.setdefault(attempt, []).append(epoch)
         return done
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import astuple, dataclass
+from typing import Any, Final
 
 from trainmaster.bot.reading.console.facts import TrainFrame
 
@@ -69,12 +69,24 @@ class Trained:
             return
         self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
 
-    def has_done(self, epochs: Mapping[int, Sequence[int]], newest: int, first: int | None) -> None:
+    def noted(self) -> list[list[Any]]:
+        """What the console showed of each attempt, as plain JSON."""
+        return [[attempt, *astuple(span)] for attempt, span in self._spans.items()]
+
+    def has_done(
+        self, epochs: Mapping[int, Sequence[int]], newest: int, first: int | None, noted: Sequence[Any] = ()
+    ) -> None:
         """These ``epochs`` of attempts are known, though no console shows them any more, or not yet: those of the
         ``newest``, which may have trained earlier ones as well where no attempt before it is known, unless it was seen
-        to begin with the epoch ``first``."""
+        to begin with the epoch ``first``. What was :meth:`noted` of older ones without any is known as well."""
+        for one in noted:
+            match one:
+                case [int(attempt), bool(_), int(_) | None, int(_) | None, int(_) | None, bool(_)] if (
+                    0 < attempt < newest
+                ):
+                    self._spans[attempt] = _Span(*one[1:])
+        alone = not self._spans and epochs.keys() == {newest}
         for attempt, done in epochs.items():
-            alone = attempt == newest and len(epochs) == 1
             running = None if attempt == newest else max(done)
             gone = attempt != newest  # the log begins behind it
             self._spans[attempt] = _Span(

@@ -17,6 +17,8 @@ from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.run.adoption import AdoptedAttempt
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading import epoch_rows
+from trainmaster.bot.reading.results_csv import Results
 
 ENDS = {
     "crashed": (
@@ -224,3 +226,22 @@ def test_a_file_that_a_dead_mount_hides_is_not_missing(folder: Clocked, monkeypa
         folder.watch()
     folder.open()
     assert [key for key, one in folder.look().epochs.items() if one.finished] == [(1, 1), (1, 2)]
+
+
+def test_rows_that_could_not_be_read_before_a_restart_are_of_the_attempt_whose_log_is_gone(
+    folder: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Results:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as away:
+        away.setattr(epoch_rows, "read_results", refuse)
+        folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 10) + "\n" + HEADER + frame(3, 2), anew=True)
+        folder.csv(rows(1, 2, loss=0.7))
+        folder.watch()
+        folder.write(RESUME + frame(3, 2) + "\n", anew=True)
+        folder.watch()
+        folder.open()
+        folder.watch()
+    told = {key: one.losses for key, one in folder.look().epochs.items() if one.finished and key[0] > 1}
+    assert told == {(2, 1): {"box_loss": 0.7}, (2, 2): {"box_loss": 0.7}}
