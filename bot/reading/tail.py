@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from trainmaster.bot.reading.plain_files import NotPlainError, Open, open_plain
 
@@ -57,18 +55,6 @@ class Cursor:
     modified_ns: int
     head_bytes: int
     head_crc: int
-
-    def to_json(self) -> dict[str, int]:
-        """What :meth:`from_json` reads back, as plain JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Cursor | None:
-        """The cursor that :meth:`to_json` wrote; None for anything else."""
-        values = {name: record.get(name) for name in cls.__slots__}
-        if any(not isinstance(value, int) or isinstance(value, bool) or value < 0 for value in values.values()):
-            return None
-        return cls(**{name: int(value) for name, value in values.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

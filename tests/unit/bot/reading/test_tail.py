@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainmaster.bot.reading.tail import MAX_LINE_BYTES, Cursor, LineReader, TailNote, read_new
+from trainmaster.bot.reading.tail import MAX_LINE_BYTES, LineReader, TailNote, read_new
 
 
 @pytest.fixture
@@ -40,18 +39,6 @@ def test_an_unchanged_file_costs_one_stat(log: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "open", refuse)
     assert read_new(log, cursor).note is TailNote.UNCHANGED
-
-
-def test_a_cursor_survives_json(log: Path) -> None:
-    cursor = read_new(log, None).cursor
-    assert cursor is not None
-    append(log, b"more")
-    assert read_new(log, Cursor.from_json(json.loads(json.dumps(cursor.to_json())))).data == b"more"
-
-
-@pytest.mark.parametrize("record", [{}, {"device": 1}, {"device": "x"}], ids=["empty", "lacking", "odd"])
-def test_what_is_no_cursor_is_none(record: dict[str, object]) -> None:
-    assert Cursor.from_json(record) is None
 
 
 def test_a_limit_leaves_the_rest_for_the_next_look(log: Path) -> None:
