@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Final
 
 import pytest
@@ -21,8 +21,9 @@ _COMPUTING: Final = ("tests/integration/trainer/", "tests/installed/")
 
 
 def balanced(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """``items``, file by file: files that wait and files that compute by turns, the longest of each first; the many
-    small ones, which fill what is left, come last."""
+    """``items``, file by file: files that wait and files that compute by turns, the longest of each first. Behind those
+    that compute come the many small ones, which compute as well: files that wait among themselves keep no processor
+    busy."""
     files: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         files[item.nodeid.partition("::")[0]].append(item)
@@ -30,7 +31,7 @@ def balanced(items: Iterable[pytest.Item]) -> list[pytest.Item]:
         sorted((name for name in files if _kind(name) == kind), key=lambda name: _size(files[name]), reverse=True)
         for kind in range(3)
     )
-    return [item for name in chain(_by_turns(waiting, computing), small) for item in files[name]]
+    return [item for name in _by_turns(waiting, computing + small) for item in files[name]]
 
 
 def _time_limit_s(item: pytest.Item) -> float:
