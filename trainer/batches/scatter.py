@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
+MAD_TO_DEVIATION: Final = 1.4826
+"""Of a normal distribution."""
 SIGMAS: Final = 5.0
 """Standard deviations of the logarithms: chance gets there once in three million."""
 _MOST: Final = 700.0
@@ -21,5 +23,5 @@ def reach_of_chance(values: Iterable[float], *, of_mean: int = 1) -> float:
     """
     logs = [math.log(value) for value in values if value > 0]
     steps = sorted(abs(later - earlier) for earlier, later in pairwise(logs))
-    sigma = 1.4826 * steps[len(steps) // 2] / math.sqrt(2) if steps else 0.0
+    sigma = MAD_TO_DEVIATION * steps[len(steps) // 2] / math.sqrt(2) if steps else 0.0
     return math.exp(min(SIGMAS * sigma / math.sqrt(of_mean), _MOST))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from trainmaster.trainer.batches.scatter import reach_of_chance
+from trainmaster.trainer.batches.scatter import MAD_TO_DEVIATION, reach_of_chance
 
 
 class SpikeWatch:
@@ -56,7 +56,7 @@ class SpikeWatch:
         deviation = sorted(abs(value - median) for value in ordered)[len(ordered) // 2]
         upper = [value for value in ordered if max(value, value * self._ratio) >= ordered[-2]]
         return max(
-            median + self._factor * 1.4826 * deviation,
+            median + self._factor * MAD_TO_DEVIATION * deviation,
             median * reach_of_chance(self._recent),
             self._ratio * upper[len(upper) // 2],
             ordered[-2],

@@ -122,7 +122,7 @@ class Guarding:
             self._movement = Movement(self._trainer)
         replaced = self._trained.replaced()
         if replaced is None:
-            if self._trained.moved() and self._skip and self._trained.average_anew() and not self._told_moved:
+            if self._skip and self._trained.moved() and self._trained.average_anew() and not self._told_moved:
                 self._told_moved = True
                 self._run.reporter.notice("weights were put elsewhere in memory while training; the EMA follows them")
             return
