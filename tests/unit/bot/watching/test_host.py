@@ -62,26 +62,38 @@ async def test_a_store_that_fails_ends_no_watching() -> None:
 
 
 @dataclass
-class SlowProbe:
-    """Takes a moment; each look is told by its number."""
+class HeldProbe:
+    """A look takes until it is let go; each is told by its number."""
 
     looks: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def look(self, now: float) -> HostFact:
         self.looks += 1
         number = self.looks
-        await asyncio.sleep(0.01)
+        await self.go.wait()
         return HostFact(ts=number, name="gpu1")
+
+
+async def _until_all_wait() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def test_before_a_start_no_look_counts_that_began_before_it_was_asked_for() -> None:
     """A trainer that died in between held memory then, and its card asked for nothing yet."""
-    probe = SlowProbe()
+    probe = HeldProbe()
     watch = HostWatch(probe=probe, sink=Sink(), limits=HostLimits(), clock=SetClock())
+    probe.go.set()
     await watch.look()
     assert (await watch.as_it_is_now()).ts == 2
+    probe.go.clear()
     under_way = asyncio.ensure_future(watch.look())
-    await asyncio.sleep(0.001)
-    told = await asyncio.gather(*(watch.as_it_is_now() for _ in range(50)))
+    await _until_all_wait()
+    asked = [asyncio.ensure_future(watch.as_it_is_now()) for _ in range(50)]
+    await _until_all_wait()
+    assert probe.looks == 3, "the look under way is not disturbed"
+    probe.go.set()
+    told = await asyncio.gather(*asked)
     await under_way
     assert {fact.ts for fact in told} == {4}, "who asks together shares a look"
