@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,20 @@ ANNA, BEN = "U0ANNA=ntfy://anna", "U0BEN=ntfy://ben"
 
 @dataclass
 class FakePhones:
-    """Takes every page but those of the targets that are ``broken``."""
+    """Takes every page but those of the targets that are ``broken``, once ``answers`` is set."""
 
     rang: list[tuple[str, PageKind, str, str]] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     unsure: set[str] = field(default_factory=set)
     called: list[str] = field(default_factory=list)
-    hangs: bool = False
+    answers: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     def send(self, target: PageTarget, *, incident: str, kind: PageKind, title: str, body: str) -> None:
         self.called.append(target.label)
-        if self.hangs:
-            time.sleep(0.3)
+        assert self.answers.wait(60)
         if target.name in self.unsure:
             raise PageUnsureError("page-unanswered", f"{target.name} did not answer; it may have rung.")
         if target.name in self.broken:
@@ -98,6 +100,14 @@ class Office:
             self.desk.clock.pass_s(min(5.0, until - self.desk.clock.ts))
             await self.pager.tick()
         return self.phones.names[before:]
+
+    async def until_rung(self, pages: int) -> None:
+        """So many pages in all were taken, and their threads are free."""
+        for _ in range(60_000):
+            if len(self.phones.rang) == pages:
+                return
+            await asyncio.sleep(0.001)
+        pytest.fail(f"{len(self.phones.rang)} of {pages} pages were taken")
 
 
 async def test_nobody_is_called_while_somebody_may_still_acknowledge() -> None:
@@ -214,38 +224,39 @@ async def test_a_target_that_fails_is_tried_on_told_and_passed_over() -> None:
 
 async def test_a_target_that_hangs_delays_no_other() -> None:
     office = Office("pagerduty://key@api", limits=PagingLimits(page_after_s=600.0, answer_within_s=0.05))
-    office.phones.hangs = True
+    office.phones.answers.clear()
     office.fire()
     await office.after(605.0)
     assert office.notes[-1] == ("page target (pagerduty)", "no answer within 0.05 s; it may have rung")
+    office.phones.answers.set()
 
 
 async def test_who_answers_late_delays_no_other_page_and_is_called_once_meanwhile() -> None:
-    limits = PagingLimits(page_after_s=600.0, answer_within_s=5.0, tick_s=0.02)
+    limits = PagingLimits(page_after_s=600.0, answer_within_s=60.0, tick_s=0.02)
     office = Office("pagerduty://key@api", "ntfy://b", limits=limits)
     office.fire()
     await office.after(595.0)
-    office.phones.hangs = True
-    began_s = time.monotonic()
+    office.phones.answers.clear()
     await office.after(20.0)
-    assert time.monotonic() - began_s < 0.25, "the ticks did not wait for the answers"
+    assert (office.phones.rang, office.notes) == ([], []), "the ticks did not wait for the answers"
     assert len(office.phones.called) == 2
-    await asyncio.sleep(0.4)
+    office.phones.answers.set()
+    await office.until_rung(2)
     await office.after(5.0)
     assert sorted(office.phones.names) == ["ntfy", "pagerduty"]
 
 
 async def test_a_call_that_never_began_has_rung_nowhere_and_is_repeated_soon() -> None:
-    limits = PagingLimits(page_after_s=600.0, answer_within_s=0.05)
+    limits = PagingLimits(page_after_s=600.0, answer_within_s=0.4)
     office = Office(*(f"ntfy://{number}" for number in range(5)), limits=limits)
-    office.phones.hangs = True
+    office.phones.answers.clear()
     office.fire()
     await office.after(600.0)
     faults = [fault for _, fault in office.notes]
-    assert faults.count("no answer within 0.05 s; it may have rung") == 4, "so many at once"
-    assert faults.count("the calls before it took longer than 0.05 s") == 1
-    await asyncio.sleep(0.4)
-    office.phones.hangs = False
+    assert faults.count("no answer within 0.4 s; it may have rung") == 4, "so many at once"
+    assert faults.count("the calls before it took longer than 0.4 s") == 1
+    office.phones.answers.set()
+    await office.until_rung(4)
     assert len(await office.after(10.0)) == 1
 
 
