@@ -77,8 +77,8 @@ class Spare:
         self._silent = silent
         self._shared = shared
         self._limits = limits
-        self._since_ts: dict[tuple[str, int], float] = {}
-        """By key and version, since when it waits here."""
+        self._waits: dict[str, tuple[int, float]] = {}
+        """By key, which version waits here, and since when."""
         self._looked_ts: dict[str, float] = {}
 
     def on(self) -> bool:
@@ -89,9 +89,15 @@ class Spare:
         """Whether the message is left to the other one, which has not had its time to tell it yet."""
         if not self._silent() or not self._shared(delivery.key):
             return False
-        now = self._clock.now()
-        waited_s = now - self._since_ts.setdefault((delivery.key, delivery.version), now)
-        return delivery.ts is not None or waited_s < PATIENCE_S
+        return delivery.ts is not None or self._clock.now() - self._since_ts(delivery) < PATIENCE_S
+
+    def _since_ts(self, delivery: Delivery) -> float:
+        """Of an edit, since it is to read so; what nobody was told yet waits no longer for being edited."""
+        version = delivery.version if delivery.ts is not None else 0
+        known = self._waits.get(delivery.key)
+        if known is None or known[0] != version:
+            known = self._waits[delivery.key] = version, self._clock.now()
+        return known[1]
 
     async def run(self) -> None:
         """What the other one told is known here, for as long as this runs."""
@@ -104,7 +110,7 @@ class Spare:
 
     async def _look(self) -> None:
         if not self._silent():
-            self._since_ts.clear()
+            self._waits.clear()
             self._looked_ts.clear()
             return
         for delivery in self._queue.pending(self._clock.now()):
@@ -118,11 +124,11 @@ class Spare:
             await self._find(delivery)
 
     def _leave(self, delivery: Delivery) -> None:
-        if self._clock.now() - self._since_ts[delivery.key, delivery.version] >= _EDIT_S:
+        if self._clock.now() - self._since_ts(delivery) >= _EDIT_S:
             self._take_in(delivery, str(delivery.posted_channel), str(delivery.ts))
 
     async def _find(self, delivery: Delivery) -> None:
-        now, since_ts = self._clock.now(), self._since_ts[delivery.key, delivery.version]
+        now, since_ts = self._clock.now(), self._since_ts(delivery)
         looked_ts = self._looked_ts.get(delivery.key)
         if now - since_ts < _LOOK_AFTER_S or (looked_ts is not None and 0 <= now - looked_ts < _LOOK_EVERY_S):
             return
@@ -143,6 +149,6 @@ class Spare:
 
     def _take_in(self, delivery: Delivery, channel: str, ts: str) -> None:
         self._queue.mark_sent(delivery.key, delivery.version, Posted(channel=channel, ts=ts))
-        self._since_ts.pop((delivery.key, delivery.version), None)
+        self._waits.pop(delivery.key, None)
         self._looked_ts.pop(delivery.key, None)
         _LOG.info("%s version %d: told by the other bot", delivery.key, delivery.version)

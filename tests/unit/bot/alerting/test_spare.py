@@ -83,10 +83,12 @@ def test_its_own_troubles_are_told_meanwhile(pair: Pair) -> None:
     pair.play(story)
 
 
-def test_what_the_other_one_cannot_tell_is_told_after_a_while(pair: Pair) -> None:
+@pytest.mark.parametrize("edited", [False, True], ids=["as it was", "edited all the while"])
+def test_what_the_other_one_cannot_tell_is_told_after_a_while(pair: Pair, edited: bool) -> None:
     async def story() -> None:
-        pair.put("run/died", tone=Tone.CRITICAL)
-        await asyncio.sleep(PATIENCE_S - 5)
+        for number in range(5):
+            pair.put("run/died", f"{number if edited else 0} bad batches", tone=Tone.CRITICAL)
+            await asyncio.sleep((PATIENCE_S - 5) / 5)
         assert pair.keys == []
         await asyncio.sleep(15)
         assert pair.keys == ["run/died"]
