@@ -78,7 +78,7 @@ async def _hold(context: OperationContext) -> str:
             "nothing was touched; ask again: the new card says so, and approving it goes on anyway",
         )
     needed = context.world.limits.min_free_bytes + 3 * plan.target.size_bytes
-    free = shutil.disk_usage(plan.directory).free
+    free = (await asyncio.to_thread(shutil.disk_usage, plan.directory)).free
     if free < needed:
         raise OperationError(
             "disk-full",
@@ -104,7 +104,7 @@ async def _verify(context: OperationContext) -> str:
     """
     plan = _plan(context)
     if plan.launch.guarded:  # an unguarded trainer rewrites its files in place, so a second name would hold nothing
-        pin(context.operation, plan.target)
+        await asyncio.to_thread(pin, context.operation, plan.target)
     return await _judge(context, plan.target)
 
 
@@ -129,17 +129,17 @@ async def _judge(context: OperationContext, target: Target) -> str:
 
 
 async def _unpin(context: OperationContext) -> str:
-    unpin(context.operation, _plan(context).target)
+    await asyncio.to_thread(unpin, context.operation, _plan(context).target)
     return "nothing is held any more"
 
 
 async def _archive(context: OperationContext) -> str:
     """Nothing of the run is later than the target, which is certainly still there: from now on nobody prunes it."""
     plan = _plan(context)
-    if not bring_pinned_back(context.operation, plan.target):
+    if not await asyncio.to_thread(bring_pinned_back, context.operation, plan.target):
         await _judge(context, plan.target)
     if context.operation.note(_ARCHIVES_BEFORE) is None:
-        context.note(_ARCHIVES_BEFORE, json.dumps(_archive_names(plan)))
+        context.note(_ARCHIVES_BEFORE, json.dumps(await asyncio.to_thread(_archive_names, plan)))
     folder = await context.world.forensics.archive(await context.view(), after_epoch=plan.target.epoch)
     context.note(ARCHIVE, str(folder))
     return "/train archive lists it"
@@ -185,7 +185,7 @@ async def _restart_as_it_was(context: OperationContext) -> str:
 async def _restore(context: OperationContext) -> str:
     plan = _plan(context)
     await context.world.forensics.restore(await context.view(), epoch=plan.target.epoch)
-    unpin(context.operation, plan.target)
+    await asyncio.to_thread(unpin, context.operation, plan.target)
     return f"epoch {plan.target.epoch} is where it goes on"
 
 
