@@ -75,10 +75,10 @@ class AfterEpoch:
         )
         detail = {"approval": approval.id, "attempt": view.attempt, "after_epoch": epoch}
         with self.books.transactions.transaction():
-            self.books.audit.append(user, "rollback.after_epoch", view.run, detail, now)
             closed = self.questions.close(approval, ApprovalState.AFTER_EPOCH, by=user, now=now)
             if closed is None:
                 return DecisionResult(outcome=DecisionOutcome.VOID, approval=self.books.approvals.get(approval_id))
+            self.books.audit.append(user, "rollback.after_epoch", view.run, detail, now)
             self.books.intents.put(intent)
         return DecisionResult(outcome=DecisionOutcome.AFTER_EPOCH, approval=closed)
 
@@ -100,7 +100,7 @@ class AfterEpoch:
     async def _begin(self, intent: Intent, on_call: frozenset[str]) -> None:
         view = await self.world.runs.refresh(intent.run)
         chosen = self.books.approvals.get(intent.why)
-        if view is None or view.state in _WAITING:
+        if view is None or view.state in _WAITING or not self.books.holds(intent):
             return
         over = view.attempt != intent.attempt or self.books.operations.open(view.run) or chosen is None
         if over or chosen is None:
@@ -112,6 +112,8 @@ class AfterEpoch:
         if view.watched_only or view.process_fault:
             return
         plan = await self._plan(view, chosen)
+        if not self.books.holds(intent):
+            return
         approval = self._ask(view, chosen, plan, on_call, ended)
         self.books.intents.drop(intent.run, intent.kind)
         if not _same_goal(chosen.plan, plan) or self.questions.limits.approvals_required > 1:
@@ -149,16 +151,10 @@ class AfterEpoch:
             return
         now, limits = self.world.clock.now(), self.questions.limits
         ended = _ended(view, approval.plan.attempt)
-        if now - approval.created_ts >= limits.reminder_s and _at_an_end(approval, view, ended):
-            plan = await self._plan(view, approval)
-            self._ask(view, approval, plan, on_call, ended, expires_ts=approval.expires_ts)
-        elif _is_another(approval, view) or (
-            now - approval.plan.made_ts >= limits.question_renew_s and _is_late(approval, view, now)
-        ):
-            await self._renew(view, approval, on_call, ended)
-
-    async def _renew(self, view: RunView, approval: Approval, on_call: frozenset[str], ended: int | None) -> None:
-        now = self.world.clock.now()
+        anew = now - approval.created_ts >= limits.reminder_s and _at_an_end(approval, view, ended)
+        late = now - approval.plan.made_ts >= limits.question_renew_s and _is_late(approval, view, now)
+        if not (anew or late or _is_another(approval, view)):
+            return
         try:
             plan = await self._plan(view, approval)
         except CommandError as error:
@@ -166,11 +162,21 @@ class AfterEpoch:
                 raise
             self.questions.void(approval, now=now, reason=capitalized(error.message))
             return
+        if all(one.id != approval.id for one in self.books.approvals.pending(approval.run)):
+            return  # answered meanwhile
+        if anew:
+            self._ask(view, approval, plan, on_call, ended, expires_ts=approval.expires_ts)
+        else:
+            self._renew(view, approval, plan, on_call, ended)
+
+    def _renew(
+        self, view: RunView, approval: Approval, plan: RollbackPlan, on_call: frozenset[str], ended: int | None
+    ) -> None:
         self.questions.renew(
             approval,
             plan,
             on_call=sorted(on_call),
-            now=now,
+            now=self.world.clock.now(),
             changed=differences(*(replace(one.binding, **_ELSEWHERE) for one in (approval.plan, plan))),
             keeps_votes=_same_goal(approval.plan, plan),
             ended_epoch=ended,

@@ -13,7 +13,7 @@ from trainmaster.bot.core.decisions.operation import BOT, Operation
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
-from trainmaster.bot.errors import CommandError, StoreError
+from trainmaster.bot.errors import StoreError
 from trainmaster.bot.operations import question
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
@@ -54,10 +54,10 @@ class Approvals:
         plan: RollbackPlan,
         requester: str,
         *,
-        channel: str | None,
-        thread_of: str | None,
         on_call: Sequence[str],
         now: float,
+        channel: str | None = None,
+        thread_of: str | None = None,
         changed: Sequence[Difference] = (),
         why: str = "",
         ended_epoch: int | None = None,
@@ -116,6 +116,7 @@ class Approvals:
         Raises:
             StoreError: it could not be recorded; the old one waits on.
         """
+        old = self.books.approvals.get(old.id) or old  # with what was said while the plan was made
         replaced = replace(old, state=ApprovalState.VOID, closed_ts=now, reason="A newer question replaced it.")
         renewed = replace(old, id=self.make_id(), plan=plan, votes=(), card_of=old.card_of or old.id)
         if old.ended_epoch is not None and ended_epoch is not None:
@@ -130,33 +131,6 @@ class Approvals:
                 self.books.approvals.vote(renewed.id, vote)
             self.books.audit.append(BOT, "approval.renewed", plan.run, {**_detail(renewed), "replaces": old.id}, now)
             self._show(replace(renewed, votes=votes), on_call=on_call, changed=changed)
-
-    async def ask_people(
-        self,
-        plan: RollbackPlan,
-        requester: str,
-        *,
-        now: float,
-        channel: str | None = None,
-        thread_of: str | None = None,
-        why: str = "",
-    ) -> tuple[Approval, bool, list[str]]:
-        """As :meth:`ask`, put to the people who are on call at this moment, who are named too.
-
-        Raises:
-            CommandError: nobody is on call.
-            ChatError: who is could not be found out; nothing was asked.
-            StoreError: it could not be recorded; nothing was asked.
-        """
-        on_call = sorted(await self.on_call.now())
-        if not on_call:
-            raise CommandError(
-                "nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS or ONCALL_USERGROUP"
-            )
-        approval, new = self.ask(
-            plan, requester, channel=channel, thread_of=thread_of, on_call=on_call, now=now, why=why
-        )
-        return approval, new, on_call
 
     def ask_again(self, operation: Operation, error: WorldChangedError, now: float) -> None:
         """The approval that ``operation`` came of is void; when there is a plan for the world as it is, it is asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainmaster.bot.core.decisions.operation import Operation
+from trainmaster.bot.core.decisions.operation import Intent, Operation
 from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.ports import ApprovalStore, AuditBook, IntentStore, OperationLog
 from trainmaster.bot.ports import Outbox, Transactions
@@ -27,6 +27,10 @@ class Books:
             return False
         self.show(operation)
         return True
+
+    def holds(self, intent: Intent) -> bool:
+        """Whether it is still planned, just so. Ask after each wait: somebody may have taken it back meanwhile."""
+        return self.intents.get(intent.run, intent.kind) == intent
 
     def show(self, operation: Operation) -> None:
         """The message of the operation reads as it now is."""

@@ -17,6 +17,7 @@ from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import change_messages, question
+from trainmaster.bot.operations.approval import MAX_REASON_CHARS
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.change_limits import changes_of, overtaken
 from trainmaster.bot.operations.change_messages import ChangeEnd
@@ -62,9 +63,7 @@ class Changes:
                 "not-running", f"run {view.name} is {view.state.value}.", "trainmaster resume RUN_DIR key=value"
             )
         changes = changes_of(view, dict(order.settings))
-        on_call = sorted(await self.on_call.now())
-        if not on_call:
-            raise CommandError("nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS")
+        on_call = await self.on_call.deciders()
         now = self.world.clock.now()
         asked = Proposal(
             id=f"{PREFIX}{self.make_id()}",
@@ -102,7 +101,9 @@ class Changes:
         Raises:
             StoreError: it could not be recorded, so nothing was decided.
         """
-        asked = next((one for one in self._all() if one.id == order.approval_id), None)
+        asked = self._open(order.approval_id)
+        view = await self.world.runs.refresh(asked.run) if asked is not None and order.approve else None
+        asked = self._open(order.approval_id)  # somebody may have decided it while the run was looked at
         outcome = self._refused(asked, order, on_call)
         if asked is None or outcome is not None:
             others = on_call - {order.user} if outcome is DecisionOutcome.OWN_REQUEST else on_call
@@ -110,10 +111,9 @@ class Changes:
         now = self.world.clock.now()
         if not order.approve:
             self.books.audit.append(order.user, "change.rejected", asked.run, {"approval": asked.id}, now)
-            reason = f" Reason: {order.reason[:300]}" if order.reason else ""
+            reason = f" Reason: {order.reason[:MAX_REASON_CHARS]}" if order.reason else ""
             self._close(asked, ChangeEnd.REJECTED, f"Rejected by {person(order.user)}.{reason}")
             return _answer(DecisionOutcome.REJECTED, on_call)
-        view = await self.world.runs.refresh(asked.run)
         if view is None or not view.state.active or (view.attempt, _process(view)) != (asked.attempt, asked.process):
             self._close(asked, ChangeEnd.VOID, "The run has changed since.")
             return _answer(DecisionOutcome.VOID, on_call)
@@ -127,10 +127,14 @@ class Changes:
     async def tend(self, on_call: Sequence[str], now: float) -> None:
         """Questions past their time are closed, and those about a run that has changed since; those that wait are
         brought to mind as those of rollbacks are."""
-        for asked in self._all():
+        for known in open_changes(self.books.intents):
+            why = await self._changed_since(known)
+            asked = self._open(known.id)  # with what was said while the run was looked at
+            if asked is None:
+                continue
             if now >= asked.expires_ts:
                 self._close(asked, ChangeEnd.EXPIRED, "Nobody decided.")
-            elif why := await self._changed_since(asked):
+            elif why:
                 with self.books.transactions.transaction():
                     self.books.audit.append(BOT, "change.void", asked.run, {"approval": asked.id, "outcome": why}, now)
                     self._close(asked, ChangeEnd.VOID, why)
@@ -186,7 +190,8 @@ class Changes:
 
     def run_of(self, proposal_id: str) -> str | None:
         """The run that an open question is about."""
-        return next((one.run for one in self._all() if one.id == proposal_id), None)
+        asked = self._open(proposal_id)
+        return asked.run if asked is not None else None
 
     def _refused(self, asked: Proposal | None, order: Decide, on_call: frozenset[str]) -> DecisionOutcome | None:
         if asked is None:
@@ -231,8 +236,8 @@ class Changes:
         )
         return replace(made, step=Step.STOP, decided_by=asked.votes, notes=((SETTINGS, asked.words),))
 
-    def _all(self) -> tuple[Proposal, ...]:
-        return open_changes(self.books.intents)
+    def _open(self, proposal_id: str) -> Proposal | None:
+        return next((one for one in open_changes(self.books.intents) if one.id == proposal_id), None)
 
     def _of(self, run: str) -> Proposal | None:
         intent = self.books.intents.get(run, IntentKind.CHANGE)

@@ -4,8 +4,9 @@ repeats nothing that must not be repeated."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.decisions.going_on import ASKED, CAUSE
@@ -26,7 +27,7 @@ from trainmaster.bot.operations.approval import Approvals
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import HaltedError, OperationContext, World, WorldChangedError
-from trainmaster.bot.operations.restart import died_again
+from trainmaster.bot.operations.restart import died_again, find_started
 from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
 from trainmaster.bot.operations.stop.ending import end, outcome
@@ -91,12 +92,8 @@ class Engine:
                 context.commit(replace(context.operation, problem=error.message), EntryKind.FAILED, error.message)
                 self._close(context, OperationState.VOIDED)
                 return
-            except TrainmasterError as error:
-                await self._failed(context, error)
-                return
             except Exception as error:  # noqa: BLE001 - the edge of a task that nobody awaits: logged, undone, told
-                _LOG.exception("operation %s failed in step %s", context.operation.id, step)
-                await self._failed(context, OperationError("unexpected", f"{type(error).__name__}: {error}."))
+                await self._failed(context, _told(context, error))
                 return
         self._close(context, OperationState.DONE)
 
@@ -128,14 +125,9 @@ class Engine:
     async def _found(self, context: OperationContext, spec: StepSpec) -> str:
         launch = context.operation.launch
         queues = spec.queues and launch is not None and launch.options is not None
-        try:
-            async with asyncio.timeout(None if queues else spec.timeout_s(context.world.limits)):
-                found = await spec.probe(context) if spec.probe is not None else None
-                if found is None:
-                    found = await _unless_halted(context, spec)
-                return found
-        except TimeoutError as error:
-            raise waited(context, spec) from error
+        async with contextlib.nullcontext() if queues else _in_time(context, spec):
+            found = await spec.probe(context) if spec.probe is not None else None
+            return found if found is not None else await _unless_halted(context, spec)
 
     async def _failed(self, context: OperationContext, error: TrainmasterError) -> None:
         self._refuse_hands_off(context.operation)
@@ -161,14 +153,14 @@ class Engine:
                 continue
             context.commit(replace(context.operation, step=step), EntryKind.UNDOING)
             try:
-                async with asyncio.timeout(SPECS[step].timeout_s(context.world.limits)):
+                async with _in_time(context, SPECS[step]):
                     found = await undo(context)
             except (FencedError, JournalError):
                 raise
-            except (TrainmasterError, TimeoutError) as error:
-                why = error.told if isinstance(error, TrainmasterError) else f"{error}"
-                problem = f"{context.operation.problem} Undoing “{step.words}” failed too: {why}"
-                context.commit(replace(context.operation, problem=problem), EntryKind.FAILED, str(error))
+            except Exception as error:  # noqa: BLE001 - as in _forward
+                fault = _told(context, error)
+                problem = f"{context.operation.problem} Undoing “{step.words}” failed too: {fault.told}"
+                context.commit(replace(context.operation, problem=problem), EntryKind.FAILED, str(fault))
                 await self._call_a_person(context)
                 return
             done = tuple(one for one in context.operation.done if one[0] is not step)
@@ -183,7 +175,7 @@ class Engine:
         operation = context.operation
         user = self._halted_by(operation.id) or operation.requester
         try:
-            launched = context.launched
+            launched = await find_started(context)
             hows = []
             for name, process in (("members", operation.process), ("launched_members", launched)):
                 if process is not None:
@@ -195,9 +187,10 @@ class Engine:
             text = await outcome(context, hows[-1] if hows else "nothing was running")
         except (FencedError, JournalError):
             raise
-        except TrainmasterError as error:
-            problem = f"Emergency stop failed: {error.told}"
-            context.commit(replace(operation, problem=problem), EntryKind.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - as in _forward
+            fault = _told(context, error)
+            problem = f"Emergency stop failed: {fault.told}"
+            context.commit(replace(operation, problem=problem), EntryKind.FAILED, str(fault))
             await self._call_a_person(context)
             return
         halted = replace(context.operation, halted_by=user, problem=f"Emergency stop: {text}.")
@@ -301,6 +294,26 @@ class Engine:
 class JournalError(StoreError):
     """The journal could not be written, or another bot acts on the run: the operation stays open where it was, and
     nothing more is done about it."""
+
+
+def _told(context: OperationContext, error: Exception) -> TrainmasterError:
+    """What a person reads of it; of what nobody thought of, the log has the traceback."""
+    if isinstance(error, TrainmasterError):
+        return error
+    _LOG.error("operation %s failed in step %s", context.operation.id, context.operation.step, exc_info=error)
+    return OperationError("unexpected", f"{type(error).__name__}: {error}.")
+
+
+@contextlib.asynccontextmanager
+async def _in_time(context: OperationContext, spec: StepSpec) -> AsyncIterator[None]:
+    """Raises:
+    OperationError: it took longer than the step may.
+    """
+    try:
+        async with asyncio.timeout(spec.timeout_s(context.world.limits)):
+            yield
+    except TimeoutError as error:
+        raise waited(context, spec) from error
 
 
 async def _unless_halted(context: OperationContext, spec: StepSpec) -> str:

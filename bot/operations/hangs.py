@@ -54,15 +54,20 @@ class Hangs:
         if self.starts.deaths.mode is not AutoResume.AUTO or not limits.stop_hangs:
             return
         for seen in self.starts.world.runs.all():
-            if self._hangs(seen) is None or self.starts.deaths.why_not_hung(seen):
+            if self._due(seen) is None:
                 continue
             view = await self.starts.world.runs.refresh(seen.run)
-            why = self._hangs(view) if view is not None else None
+            why = self._due(view) if view is not None else None
             if view is not None and why is not None:
                 try:
                     self._stop(view, why)
                 except CommandError as error:
                     _LOG.warning("%s hangs and is not stopped: %s", view.name, error)
+
+    def _due(self, view: RunView) -> str | None:
+        """For how long it hangs, in words; None while it does not, or is to be left alone."""
+        why = self._hangs(view)
+        return None if why is None or self.starts.deaths.why_not_hung(view) else why
 
     def _hangs(self, view: RunView) -> str | None:
         """For how long, in words; None while that is not certain."""
@@ -88,10 +93,10 @@ class Hangs:
         )
         operation = replace(operation, notes=((going_on.HANG, why), (going_on.LAST_SIGN, going_on.sign_of_life(view))))
         detail = {"attempt": view.attempt, "state": view.state.value, "why": why, "operation": operation.id}
-        self.starts.books.audit.append(BOT, "stop.begin", view.run, detail, now)
         with self.starts.books.transactions.transaction():
             if not self.starts.books.begin(operation):
                 return  # somebody was faster
+            self.starts.books.audit.append(BOT, "stop.begin", view.run, detail, now)
         self.starts.runner.start(operation)
         self.starts.notify()
 

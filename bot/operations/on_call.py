@@ -28,6 +28,19 @@ class OnCall:
         self.seen = tuple(sorted(on_call))
         return on_call
 
+    async def deciders(self) -> list[str]:
+        """The people on call, of whom there are some.
+
+        Raises:
+            CommandError: there is nobody.
+            ChatError: that could not be found out.
+        """
+        if on_call := sorted(await self.now()):
+            return on_call
+        raise CommandError(
+            "nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS or ONCALL_USERGROUP"
+        )
+
     async def or_seen(self) -> frozenset[str]:
         """The people to tell; those of the last look-up when there is no answer now."""
         try:

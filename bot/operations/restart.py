@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 
 from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
-from trainmaster.bot.core.decisions.operation import LEVEL, SETTINGS, Direction, Operation
+from trainmaster.bot.core.decisions.operation import LEVEL, SETTINGS, Direction, Operation, Step
 from trainmaster.bot.core.decisions.plan import Launch
 from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, end_of_start
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus
@@ -139,6 +139,22 @@ async def launch_once(context: OperationContext, how: Launch, key: str, argv: tu
         except ClusterSilentError as error:
             context.wait_for(error.message)
         await context.breathe()
+
+
+async def find_started(context: OperationContext) -> Identity | None:
+    """What this operation has started, also where nobody wrote that down: the bot was killed just behind the launch, or
+    the cluster took the job and its answer was lost. A cluster that gives no answer is asked until it does."""
+    operation = context.operation
+    if context.launched is not None or operation.step is not Step.RESTART:
+        return context.launched
+    while True:
+        try:
+            return await asyncio.to_thread(context.world.driver.find, operation.id)
+        except ClusterSilentError as error:
+            if operation.launch is None or operation.launch.options is None:
+                return None  # no job of that cluster
+            context.wait_for(f"{error.message} It is asked until it answers.")
+        await context.world.pause(context.world.limits.poll_s)
 
 
 def _length_before(context: OperationContext) -> str:

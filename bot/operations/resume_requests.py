@@ -9,7 +9,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.gate import GateFact, beyond, closed
 from trainmaster.bot.core.decisions.going_on import BATCH
-from trainmaster.bot.core.decisions.operation import IntentKind, OperationKind
+from trainmaster.bot.core.decisions.operation import Intent, IntentKind, OperationKind
 from trainmaster.bot.core.decisions.order import ResumeRun
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
@@ -36,11 +36,13 @@ class Resumes:
     instance: ProcessIdentity
     make_id: Callable[[], str]
 
-    async def begin(self, view: RunView, order: ResumeRun) -> Reply:
-        """The trainer is being started where it stopped. A resume that was planned for later is taken back.
+    async def begin(self, view: RunView, order: ResumeRun, *, planned: Intent | None = None) -> Reply:
+        """The trainer is being started where it stopped. A resume that was planned for later is taken back. ``planned``
+        is the plan that this start comes of, if any.
 
         Raises:
-            CommandError: it is still at work, has finished, or has had another attempt since.
+            CommandError: it is still at work, has finished, or has had another attempt since; or ``planned`` holds no
+                more.
             StoreError: it could not be recorded; nothing was started.
         """
         refuse_unless_ours(view, self.instance.host)
@@ -55,6 +57,8 @@ class Resumes:
         await refuse_if_running(view, self.world)
         refuse_if_finished(view)
         against = closed(await self.world.gate.look(view))
+        if planned is not None and not self.books.holds(planned):
+            raise CommandError("taken-back", f"the plan to resume {view.name} was taken back.", "/train status")
         if against and (not order.anyway or (order.told and beyond(against, order.told))):
             return self._not_now(view, replace(order, level=wanted), against)
         operation = new_operation(

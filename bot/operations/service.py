@@ -168,8 +168,14 @@ class Operations:
         plan = await self.world.planner.plan(view, now, to_epoch=order.to_epoch, level=order.level)
         if order.dry_run:
             return Reply(message=question.dry_plan(plan), thread=(question.details(plan),))
-        approval, new, on_call = await self._questions.ask_people(
-            plan, order.user, now=self.world.clock.now(), channel=order.channel, thread_of=order.thread_of
+        on_call = await self._on_call.deciders()
+        approval, new = self._questions.ask(
+            plan,
+            order.user,
+            on_call=on_call,
+            now=self.world.clock.now(),
+            channel=order.channel,
+            thread_of=order.thread_of,
         )
         self.notify()
         deciders = question.deciders(

@@ -85,8 +85,10 @@ class Storms:
             try:
                 now = self._clock.now()
                 plan = await self._planner.plan(view, now, to_epoch=None, level=None)
-                why = capitalized(storm.why)
-                await self._questions.ask_people(plan, REQUESTER, now=self._clock.now(), why=why)
+                on_call = await self._on_call.deciders()
+                if not self._is_news(view, storm):
+                    return
+                self._questions.ask(plan, REQUESTER, on_call=on_call, now=self._clock.now(), why=capitalized(storm.why))
                 self._notify()
             except CommandError as error:
                 await self._tell(view, storm, error)

@@ -71,9 +71,8 @@ class Timers:
         if until is not None:
             then = intent_to_resume(view, order.user, until, now, channel=channel, thread_of=thread_of)
         reply = await stops.now(view, order.user, channel=channel, thread_of=thread_of, then=then)
-        planned = self.books.intents.get(view.run, IntentKind.RESUME_AT) if then is not None else None
         title, plan = f"{view.name}: a pause was asked for", "/train resume goes on."
-        if until is not None and planned is not None:
+        if until is not None and then is not None and self.books.holds(then):
             title = f"{view.name}: a pause until {moment(until)} was asked for"
             plan = f"It will be resumed {moment(until)}. Asked for by {person(order.user)}."
         message = replace(reply.message, title=title, tone=Tone.NEUTRAL, body=(*reply.message.body, plan))
@@ -85,15 +84,15 @@ class Timers:
         for intent in self.books.intents.all(IntentKind.RESUME_AT):
             if self.books.operations.open(intent.run):
                 continue
+            view = await self.world.runs.refresh(intent.run)
+            if view is None or not self.books.holds(intent):
+                continue
             if due_of(intent) <= now:
-                await self._resume(intent)
+                await self._resume(view, intent)
             else:
-                await self._take_back_if_overtaken(intent, now)
+                self._take_back_if_overtaken(view, intent, now)
 
-    async def _take_back_if_overtaken(self, intent: Intent, now: float) -> None:
-        view = await self.world.runs.refresh(intent.run)
-        if view is None:
-            return
+    def _take_back_if_overtaken(self, view: RunView, intent: Intent, now: float) -> None:
         if view.attempt != intent.attempt:
             why = f"It went on already, in attempt {view.attempt}."
         elif view.state is RunState.FINISHED:
@@ -104,17 +103,19 @@ class Timers:
             return
         take_back(self.books, intent, view.name, why, by=BOT, now=now)
 
-    async def _resume(self, intent: Intent) -> None:
-        view = await self.world.runs.refresh(intent.run)
-        if view is None:
-            return
+    async def _resume(self, view: RunView, intent: Intent) -> None:
+        fault: CommandError | None = None
         try:
             if view.attempt != intent.attempt or view.state.goes_on:
                 raise CommandError("still-running", f"it is {view.state.value}, in attempt {view.attempt}.")
             order = ResumeRun(run=intent.run, user=intent.user, channel=intent.channel, attempt=intent.attempt)
-            await self.resumes.begin(view, order)
+            await self.resumes.begin(view, order, planned=intent)
         except CommandError as error:
-            self._tell(view, intent, error)
+            fault = error
+        if not self.books.holds(intent):
+            return  # taken back, or planned anew, while it was looked at
+        if fault is not None:
+            self._tell(view, intent, fault)
         # After the beginning: one that was begun and is not dropped any more finds another attempt at the next look.
         self.books.intents.drop(intent.run, intent.kind)
 

@@ -128,7 +128,7 @@ class Stops:
 
     async def _stop_if_ended(self, intent: Intent) -> None:
         view = await self.world.runs.refresh(intent.run)
-        if view is None:
+        if view is None or not self.books.holds(intent):
             return
         if view.state in _WAITING:
             return  # a cluster goes on with it by itself, and then it is due

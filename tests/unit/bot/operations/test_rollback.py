@@ -148,6 +148,24 @@ async def test_failure_after_the_point_of_no_return_calls_a_person_with_exact_co
     assert "needs a person" in finding.title
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        pytest.param(FAULT, FAULT.message, id="as told"),
+        pytest.param(PermissionError(13, "Permission denied"), "PermissionError", id="that nobody thought of"),
+    ],
+)
+async def test_way_back_that_fails_calls_a_person(world: PaperWorld, fault: Exception, told: str) -> None:
+    world.forensics.faults.next["archive"] = FAULT
+    world.forensics.faults.lasting["unarchive"] = fault
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
+    said = " ".join(world.outbox.last(f"operation/{approval}/human").body)
+    assert f"Undoing “{Step.ARCHIVE.words}” failed too" in said
+    assert told in said
+
+
 @pytest.mark.parametrize(("where", "name"), [("forensics", "restore"), ("driver", "launch")])
 async def test_passing_fault_after_the_point_of_no_return_is_tried_again(
     world: PaperWorld, where: str, name: str
