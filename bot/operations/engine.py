@@ -23,12 +23,12 @@ from trainmaster.bot.core.run.facts import Identity
 from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.errors import OperationError, StoreError, TrainmasterError
 from trainmaster.bot.operations import messages
-from trainmaster.bot.operations.approval import Approvals
 from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import HaltedError, OperationContext, World, WorldChangedError
-from trainmaster.bot.operations.restart import died_again, find_started
-from trainmaster.bot.operations.start_gate import OvertakenError
+from trainmaster.bot.operations.questions.approval import Approvals
+from trainmaster.bot.operations.questions.on_call import OnCall
+from trainmaster.bot.operations.start.gate import OvertakenError
+from trainmaster.bot.operations.start.restart import died_again, find_started
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
 from trainmaster.bot.operations.stop.ending import end, outcome
 from trainmaster.bot.ports import FencedError

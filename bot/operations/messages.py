@@ -26,7 +26,7 @@ from trainmaster.bot.core.decisions.operation import (
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.parsing import member_of
-from trainmaster.bot.operations.start_messages import TOLD, anyway_button
+from trainmaster.bot.operations.start.messages import TOLD, anyway_button
 
 _FOR_DETAILS: Final = re.compile(r" (?=Last lines: |Hint: )")
 """What a problem ends with: lines of a log, and what to do."""

@@ -6,7 +6,7 @@ from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.operation import LEVEL, Operation, OperationKind, Step
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.operations.planning import launch_of
+from trainmaster.bot.operations.start.launch import launch_of
 
 _FIRST_FENCE = 1
 

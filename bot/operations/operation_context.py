@@ -16,9 +16,9 @@ from trainmaster.bot.core.run.identity import encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.open_gate import OpenGate
-from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.ports import Driver, ForeignAttempts, GpuHolders, RunFiles, StartGate
+from trainmaster.bot.operations.rollback.planning import Planner
+from trainmaster.bot.operations.start.open_gate import OpenGate
 from trainmaster.bot.ports import Clock, Runs
 
 _BACK_OFF_AFTER_S = 30.0

@@ -8,14 +8,15 @@ from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.operation import IntentKind
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.planned_resume import due_of
+from trainmaster.bot.operations.start.planned_resume import due_of
 
-_KINDS: Final = (
+PLANS: Final = (
     IntentKind.RESUME_AT,
     IntentKind.ROLL_BACK_AFTER_EPOCH,
     IntentKind.STOP_AFTER_EPOCH,
     IntentKind.CHANGE,
 )
+"""Of the intents those that something is to be done about; the others remember what was done."""
 
 
 def planned_text(books: Books, run: str, view: RunView | None, *, now: float, change_text: str) -> tuple[str, ...]:
@@ -27,7 +28,7 @@ def planned_text(books: Books, run: str, view: RunView | None, *, now: float, ch
     """
     operation = next(iter(books.operations.open(run)), None)
     question = next(iter(books.approvals.pending(run)), None)
-    resume, back, stop, change = (books.intents.get(run, kind) for kind in _KINDS)
+    resume, back, stop, change = (books.intents.get(run, kind) for kind in PLANS)
     told = []
     goes_on = view is None or view.state.goes_on
     plan = "Planned, but held back while nothing may be done to it" if _is_out_of_reach(view) else "Planned"

@@ -14,9 +14,9 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, TrainmasterError
 from trainmaster.bot.operations import listings
 from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.ports import AuditBook
-from trainmaster.bot.operations.target import rollback_epochs
+from trainmaster.bot.operations.refusals import refuse_unless_ours
+from trainmaster.bot.operations.rollback.target import rollback_epochs
 
 _BRING_BACK, _BROUGHT_BACK = "archive.bring_back", "archive.brought_back"
 _FAILED, _CUT_OFF = "archive.bring_back_failed", "archive.bring_back_cut_off"

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.decisions.going_on import Going
-from trainmaster.bot.core.decisions.operation import IntentKind
+from trainmaster.bot.core.decisions.operation import OperationState
+from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.storm import storm_of
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.operations.approval import Approvals, new_id
+from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.deaths import Deaths, Silenced, never_silenced
+from trainmaster.bot.operations.going_on.deaths import Deaths, Silenced, never_silenced
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.needs_human import needs_human_findings
-from trainmaster.bot.operations.on_call import OnCall
-from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.planned import PLANS
+from trainmaster.bot.operations.questions.approval import Approvals, new_id
+from trainmaster.bot.operations.questions.on_call import OnCall
+from trainmaster.bot.operations.questions.storms import Storms
+from trainmaster.bot.operations.rollback.planning import Planner
 from trainmaster.bot.operations.stop.offers import StopOffers
-from trainmaster.bot.operations.storms import Storms
 from trainmaster.bot.ports import Chat, Clock
-
-_PLANS: Final = (
-    IntentKind.STOP_AFTER_EPOCH,
-    IntentKind.CHANGE,
-    IntentKind.RESUME_AT,
-    IntentKind.ROLL_BACK_AFTER_EPOCH,
-)
-"""Of the intents those that something is to be done about; the others remember what was done."""
 
 
 def no_notice() -> None:
@@ -82,15 +75,20 @@ class RunLooks:
 
     def findings(self, view: RunView) -> tuple[Finding, ...]:
         """A condition that holds from a call for a person until a later attempt trains or a later operation begins."""
-        return needs_human_findings(self.books.operations.history(view.run, limit=1), view)
+        newest = next(iter(self.books.operations.history(view.run, limit=1)), None)
+        if newest is None or newest.state is not OperationState.NEEDS_HUMAN:
+            return ()
+        if view.attempt > newest.attempt and view.state is RunState.TRAINING:
+            return ()  # somebody has seen to it: a later attempt does its batches
+        return (messages.needs_human(newest),)
 
     def told(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
-        """As :meth:`trainmaster.bot.operations.deaths.Deaths.told` says of it; and a stop is told once."""
+        """As :meth:`trainmaster.bot.operations.going_on.deaths.Deaths.told` says of it; and a stop is told once."""
         return self.stop_offers.told_once(view, self.deaths.told(view, findings))
 
     def notice(self, view: RunView) -> None:
-        """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it; it is remembered that the run was
-        at work, and what its stops offered is over."""
+        """A storm of the run is brought to people, it is remembered that the run was at work, and what its stops
+        offered is over. Returns at once and never raises."""
         self.storms.notice(view)
         self.stop_offers.notice(view)
         self.deaths.notice(view)
@@ -102,7 +100,7 @@ class RunLooks:
             StoreError: that can't be told.
         """
         books = self.books
-        planned = (one.run for kind in _PLANS for one in books.intents.all(kind))
+        planned = (one.run for kind in PLANS for one in books.intents.all(kind))
         under_way = (one.run for one in books.operations.open())
         asked = (one.plan.run for one in books.approvals.pending())
         return frozenset((*planned, *under_way, *asked))

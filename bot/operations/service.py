@@ -31,23 +31,24 @@ from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations import messages, question
-from trainmaster.bot.operations.after_epoch import AfterEpoch
-from trainmaster.bot.operations.approval import new_id
+from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.changes import PREFIX, Changes
-from trainmaster.bot.operations.continuation import Continuations
-from trainmaster.bot.operations.continue_decision import ContinueDecision
+from trainmaster.bot.operations.change.changes import PREFIX, Changes
 from trainmaster.bot.operations.engine import Engine
-from trainmaster.bot.operations.hangs import Hangs
+from trainmaster.bot.operations.going_on.continuation import Continuations
+from trainmaster.bot.operations.going_on.hangs import Hangs
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planned import planned_text
+from trainmaster.bot.operations.questions import question
+from trainmaster.bot.operations.questions.after_epoch import AfterEpoch
+from trainmaster.bot.operations.questions.approval import new_id
+from trainmaster.bot.operations.questions.continue_decision import ContinueDecision
 from trainmaster.bot.operations.records import Records
-from trainmaster.bot.operations.resume_requests import Resumes
 from trainmaster.bot.operations.run_looks import RunLooks, no_notice
 from trainmaster.bot.operations.runner import OperationTasks
+from trainmaster.bot.operations.start.requests import Resumes
+from trainmaster.bot.operations.start.timers import Timers
 from trainmaster.bot.operations.stop.requests import Stops
-from trainmaster.bot.operations.timers import Timers
 
 _RECONCILED_ENTRIES = 200
 """A yes that an earlier process could not commit is among the newest entries: it was that process's last act."""
@@ -311,7 +312,7 @@ class Operations:
         self.notify()
 
     async def go_on(self) -> None:
-        """As :meth:`trainmaster.bot.operations.continuation.Continuations.tend` says of it."""
+        """As :meth:`trainmaster.bot.operations.going_on.continuation.Continuations.tend` says of it."""
         await self._hangs.tend()
         await self._continuations.tend()
 

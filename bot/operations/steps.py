@@ -16,13 +16,13 @@ from trainmaster.bot.core.decisions.plan import RollbackPlan, Target, difference
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, OperationError
-from trainmaster.bot.operations.confirm import confirm
-from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
-from trainmaster.bot.operations.restart import again_word, by_hand, launch, probe_restarted, restart, resume_argv
-from trainmaster.bot.operations.start_gate import CLOSED, pass_gate
+from trainmaster.bot.operations.rollback.hard_links import bring_pinned_back, pin, unpin
+from trainmaster.bot.operations.start.confirm import confirm
+from trainmaster.bot.operations.start.gate import CLOSED, pass_gate
+from trainmaster.bot.operations.start.lost_job import KEPT_S
+from trainmaster.bot.operations.start.restart import again_word, by_hand, launch, probe_restarted, restart, resume_argv
 from trainmaster.bot.operations.stop.ending import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
 

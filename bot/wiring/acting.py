@@ -14,9 +14,9 @@ from trainmaster.bot.drivers.start_gate import LocalStartGate
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.deaths import ENDS
+from trainmaster.bot.operations.going_on.deaths import ENDS
 from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.rollback.planning import Planner
 from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.settings.limits import operation_limits

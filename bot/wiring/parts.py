@@ -9,7 +9,7 @@ from functools import partial
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.alerting.spare import SharedRuns
 from trainmaster.bot.core.run.epoch_report import ReportLimits
-from trainmaster.bot.operations.changes import open_changes
+from trainmaster.bot.operations.change.changes import open_changes
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.settings.model import Settings
 from trainmaster.bot.storage.selections import SelectionStore

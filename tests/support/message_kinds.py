@@ -35,10 +35,12 @@ from trainmaster.bot.core.run.facts import CheckpointFact, ProcessFact, ProcessI
 from trainmaster.bot.core.run.identity import encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
-from trainmaster.bot.operations import change_messages, listings, messages, question
-from trainmaster.bot.operations.change_messages import ChangeEnd
-from trainmaster.bot.operations.planning import make_plan
-from trainmaster.bot.operations.start_messages import gate_message
+from trainmaster.bot.operations import listings, messages
+from trainmaster.bot.operations.change import messages as change_messages
+from trainmaster.bot.operations.change.messages import ChangeEnd
+from trainmaster.bot.operations.questions import question
+from trainmaster.bot.operations.rollback.planning import make_plan
+from trainmaster.bot.operations.start.messages import gate_message
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
 from trainmaster.commands.home import home

@@ -17,7 +17,7 @@ from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.core.decisions.order import Order
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.operations.on_call import OnCall
+from trainmaster.bot.operations.questions.on_call import OnCall
 from trainmaster.commands import Context
 from trainmaster.commands.request_handler import RequestHandler
 from trainmaster.commands.roles import NoRoles, Roles

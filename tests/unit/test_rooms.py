@@ -174,7 +174,7 @@ def _tops(path: Path) -> set[str]:
 
 
 ASKS_NO_KIND = ("bot/checks", "bot/alerting", "bot/operations", "bot/terminal", "commands")
-NARROWED = {"bot/operations/restart.py"}
+NARROWED = {"bot/operations/start/restart.py"}
 """What began here and signs in nowhere is recorded as the process that it is."""
 
 

@@ -13,12 +13,12 @@ from trainmaster.bot.core.run.identity import decode_identity, encode_identity
 from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.bot.errors import ClusterSilentError, OperationError
-from trainmaster.bot.operations.gpu_release import let_go, note_holders
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.bot.operations.ports import Driver
-from trainmaster.bot.operations.start_gate import OvertakenError
+from trainmaster.bot.operations.start.gate import OvertakenError
+from trainmaster.bot.operations.start.lost_job import KEPT_S
+from trainmaster.bot.operations.stop.gpu_release import let_go, note_holders
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 
 _NOTICE_S = 3.0

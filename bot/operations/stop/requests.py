@@ -17,11 +17,11 @@ from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.emergency import stop_without_journal
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
+from trainmaster.bot.operations.refusals import refuse_foreign_process, refuse_unless_ours
 from trainmaster.bot.operations.runner import OperationTasks
+from trainmaster.bot.operations.stop.emergency import stop_without_journal
 
 _LOG = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.rollback.planning import Planner
 from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.storage.database import Database

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.unit.bot.operations.change.test_changes import ask as ask_change
+from tests.unit.bot.operations.change.test_changes import decide as decide_change
+from tests.unit.bot.operations.going_on.test_continuation import AUTO, a_world
 from tests.unit.bot.operations.paper import ALICE, BOB, CAROL, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from tests.unit.bot.operations.test_changes import ask as ask_change
-from tests.unit.bot.operations.test_changes import decide as decide_change
-from tests.unit.bot.operations.test_continuation import AUTO, a_world
-from tests.unit.bot.operations.test_storms import gives_up
-from tests.unit.bot.operations.test_storms import look as look_for_storms
+from tests.unit.bot.operations.questions.test_storms import gives_up
+from tests.unit.bot.operations.questions.test_storms import look as look_for_storms
 from trainmaster.bot.core.decisions.operation import IntentKind, OperationState
 from trainmaster.bot.core.decisions.order import (
     ContinueRun,

@@ -8,15 +8,15 @@ import pytest
 
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import NAME, RUN
-from tests.unit.bot.operations.test_planning import BAD, fact
+from tests.unit.bot.operations.rollback.test_planning import BAD, fact
 from trainmaster.bot.core.decisions.operation import OperationState
 from trainmaster.bot.core.decisions.order import StopNow
 from trainmaster.bot.core.run.facts import CheckpointFact, Relaunch
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import CommandError, DriverError
-from trainmaster.bot.operations.planning import make_plan
-from trainmaster.bot.operations.target import choose_target
+from trainmaster.bot.operations.rollback.planning import make_plan
+from trainmaster.bot.operations.rollback.target import choose_target
 
 COMMAND = ("yolo", "detect", "train", "resume=True", "model=weights/last.pt")
 

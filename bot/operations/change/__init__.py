@@ -1,0 +1,1 @@
+"""Other settings for a running training."""

@@ -1,0 +1,1 @@
+"""Runs that died or hang, and go on by themselves."""

@@ -1,0 +1,1 @@
+"""Questions to the people on call, and what becomes of them."""

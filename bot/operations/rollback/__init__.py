@@ -1,0 +1,1 @@
+"""Back to an earlier checkpoint."""
