@@ -13,6 +13,7 @@ from tests.unit.bot.operations.paper_forensics import PaperAttempts, PaperForens
 from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperRun, PaperRuns, no_point
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome
+from trainmaster.bot.core.decisions.operation import WAITS
 from trainmaster.bot.core.decisions.order import Decide, ProposeRollback
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.view import RunView
@@ -40,7 +41,7 @@ FAST = OperationLimits(
     confirm_batches=3,
     first_batch_timeout_s=0.2,
     batch_timeout_s=0.2,
-    restart_timeout_s=2.0,
+    restart_timeout_s=60.0,
 )
 
 START_TS = 1_732_286_400.0
@@ -152,6 +153,12 @@ class PaperWorld:
     async def launched(self) -> None:
         """The trainer was started again."""
         while not self.launches():  # noqa: ASYNC110 - the paper driver is synchronous and knows no event
+            await asyncio.sleep(0.001)
+
+    async def waits(self, text: str) -> None:
+        """The operation that is under way says that it waits so."""
+        while text not in str([one.note(WAITS) for one in self.log.open(RUN)]):
+            assert self.log.open(RUN), "it is over"
             await asyncio.sleep(0.001)
 
     def launches(self) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,10 +54,10 @@ class PaperDriver:
         self.deaf: set[int] = set()
         self.immortal: set[int] = set()
         self.unknown: set[int] = set()
-        self.silent_until_s = 0.0
-        """Of ``time.monotonic``: until then a look at what is over gets no answer, as of a controller that is down."""
-        self.mute_until_s = 0.0
-        """As before, of every look."""
+        self.silent = False
+        """Whether a look at what is over gets no answer, as of a controller that is down."""
+        self.mute = False
+        """Whether none does."""
         self.job: JobFact | None = None
         """Of every process that lives, as if it were a job of a cluster."""
         self.own_pid = os.getpid()
@@ -98,8 +97,7 @@ class PaperDriver:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=0.0, detail="no answer")
         entry = self.processes.get(str(process.pid))
         over = entry is None or not entry["alive"]
-        now_s = time.monotonic()
-        if now_s < self.mute_until_s or (now_s < self.silent_until_s and over):
+        if self.mute or (self.silent and over):
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=0.0, detail="no answer", silent=True)
         if entry is None:
             return ProcessFact(status=ProcessStatus.GONE, ts=0.0)

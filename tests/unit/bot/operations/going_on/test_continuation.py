@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -70,10 +69,7 @@ async def look(world: PaperWorld) -> None:
 
 async def starts_once_there_is_space(world: PaperWorld) -> None:
     """A start that waits for a full disk says so, and is the only one once the gate finds nothing any more."""
-    operation = world.operations.open(RUN)
-    while operation is not None and "until there is space" not in str(operation.note("waits")):
-        await asyncio.sleep(0.005)
-        operation = world.operations.open(RUN)
+    await world.waits("until there is space")
     assert world.launches() == []
     world.gate.facts = ()
     await world.operations.settle()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,8 +73,10 @@ async def test_run_is_held_while_the_rollback_is_under_way_and_not_after(world: 
 
 async def test_silence_about_the_process_is_waited_out_and_voids_no_decision(world: PaperWorld) -> None:
     approval = await world.ask()
-    world.driver.mute_until_s = time.monotonic() + 1.0
-    await world.approve(approval)
+    world.driver.mute = True
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
+    await world.waits("no answer; it is asked until it answers")
+    world.driver.mute = False
     assert await state_of(world, approval) is OperationState.DONE
     assert len(world.launches()) == 1
 

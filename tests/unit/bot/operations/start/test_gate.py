@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,11 +148,7 @@ async def test_what_goes_by_itself_within_a_moment_is_waited_for_and_wakes_nobod
     dies(world)
     world.gate.close(GateCheck.GPU_USERS, "GPU 0 is held by somebody else (process 4000)")
     await notice(world)
-    operation = world.operations.open(RUN)
-    while operation is not None and "for what may end by itself" not in str(operation.note("waits")):
-        await asyncio.sleep(0.002)
-        operation = world.operations.open(RUN)
-    assert operation is not None
+    await world.waits("for what may end by itself")
     assert world.launches() == []
     world.gate.facts = ()
     await world.operations.settle()
@@ -186,11 +181,7 @@ async def test_what_a_restarted_host_does_not_have_yet_is_waited_for(
     dies(world, signum=None)
     world.gate.close(check, "the data set /nas/data.yaml is not there any more")
     await notice(world)
-    operation = world.operations.open(RUN)
-    while operation is not None and "until its host has all of it again" not in str(operation.note("waits")):
-        await asyncio.sleep(0.002)
-        operation = world.operations.open(RUN)
-    assert operation is not None
+    await world.waits("until its host has all of it again")
     world.gate.facts = ()
     await world.operations.settle()
     assert len(world.launches()) == 1

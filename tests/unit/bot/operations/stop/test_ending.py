@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,8 +66,10 @@ async def test_trainer_that_ignores_sigterm_is_killed_and_that_is_said(world: Pa
 async def test_silence_at_the_end_of_a_stop_is_waited_out_and_calls_nobody(tmp_path: Path) -> None:
     world = PaperWorld(tmp_path, limits=replace(FAST, stop_grace_max_s=60.0))
     world.start_run()
-    world.driver.silent_until_s = time.monotonic() + 2.0  # longer than everything that a stop waits for here
+    world.driver.silent = True
     await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.waits("no answer; it is asked until it answers")  # whatever else a stop waits for is over by then
+    world.driver.silent = False
     await world.operations.settle()
     assert world.outbox.last(f"operation/{only_operation(world)}").title == "digits is stopped"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bot.operations.going_on.test_continuation import AUTO, a_world, dies, look, notice
-from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
+from tests.unit.bot.operations.paper import ALICE, BOB, FAST, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.decisions.operation import EntryKind, JournalEntry, Operation, OperationState, Step
 from trainmaster.bot.core.decisions.order import ResumeRun, StopNow
@@ -118,7 +118,7 @@ async def test_start_that_was_halted_when_its_trainer_was_there_is_not_made_agai
     tmp_path: Path, by_itself: bool
 ) -> None:
     """A trainer that still loads does not save when it is asked to end: it dies of that as if by nobody known."""
-    world = a_world(tmp_path, AUTO)
+    world = a_world(tmp_path, AUTO, replace(FAST, first_batch_timeout_s=60.0))
     dies(world)
     world.runs.stuck = True  # it signs in, and gets no batch
     if by_itself:
