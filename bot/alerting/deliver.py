@@ -169,6 +169,7 @@ class Deliverer:
             if self._leave.on():
                 due_ts = min(now + _WITHHELD_S, now + _WITHHELD_S if due_ts is None else due_ts)
             if not self._lanes and self._queue.num_pending() == 0:
+                self._faults.clear()  # of what is not to be said any more
                 self._empty.set()
         except StoreError as error:
             self._tell_store_fault(error)

@@ -41,8 +41,8 @@ class Resumes:
         is the plan that this start comes of, if any.
 
         Raises:
-            CommandError: it is still at work, has finished, or has had another attempt since; or ``planned`` holds no
-                more.
+            CommandError: it is still at work, has finished, or has had another attempt since; or while that was looked
+                at, something else was done to it, or ``planned`` was taken back.
             StoreError: it could not be recorded; nothing was started.
         """
         refuse_unless_ours(view, self.instance.host)
@@ -56,9 +56,15 @@ class Resumes:
         wanted = self.world.planner.levels.check(order.level) if order.level else None
         await refuse_if_running(view, self.world)
         refuse_if_finished(view)
+        before = self.books.operations.history(view.run, limit=1)
         against = closed(await self.world.gate.look(view))
-        if planned is not None and not self.books.holds(planned):
-            raise CommandError("taken-back", f"the plan to resume {view.name} was taken back.", "/train status")
+        taken_back = planned is not None and not self.books.holds(planned)
+        if taken_back or self.books.operations.history(view.run, limit=1) != before:
+            raise CommandError(
+                "overtaken",
+                f"somebody did something else to {view.name} while its start was looked at; nothing was started.",
+                "/train status",
+            )
         if against and (not order.anyway or (order.told and beyond(against, order.told))):
             return self._not_now(view, replace(order, level=wanted), against)
         operation = new_operation(

@@ -1,4 +1,4 @@
-"""Error texts -> what kind of crash they are. Only lines that are errors come here; see console_messages.py."""
+"""Error texts -> what kind of crash they are. Only lines that are errors come here; see messages.py."""
 
 from __future__ import annotations
 

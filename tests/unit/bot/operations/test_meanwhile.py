@@ -23,13 +23,14 @@ from trainmaster.bot.core.decisions.order import (
     Order,
     PauseRun,
     ResumeLater,
+    ResumeRun,
     RollBackAfterEpoch,
     StopAfterEpoch,
     StopNow,
 )
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
-from trainmaster.bot.errors import ClusterSilentError
+from trainmaster.bot.errors import ClusterSilentError, CommandError
 
 HOUR_S = 3600.0
 
@@ -97,6 +98,22 @@ async def test_plan_that_is_taken_back_while_its_run_is_looked_at_is_not_carried
     meanwhile(world.runs, "refresh", lambda: world.operations.perform(taken_back))
     await tick(world, HOUR_S)
     assert world.driver.log() == before
+
+
+async def test_stop_while_the_gate_looks_is_the_last_word(world: PaperWorld) -> None:
+    world.driver.kill(4000)
+
+    async def stop() -> None:
+        await world.operations.perform(StopNow(run=RUN, user=ALICE))
+        await world.operations.settle()
+
+    meanwhile(world.gate, "look", stop)
+    with pytest.raises(CommandError, match="something else"):
+        await world.operations.perform(ResumeRun(run=RUN, user=BOB))
+    assert world.launches() == []
+    await world.operations.perform(ResumeRun(run=RUN, user=BOB))
+    await world.operations.settle()
+    assert len(world.launches()) == 1
 
 
 @pytest.mark.parametrize("anew", [False, True], ids=["taken back", "planned anew"])
