@@ -17,7 +17,7 @@ from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.going_on.deaths import Deaths, Silenced, never_silenced
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.planned import PLANS
-from trainmaster.bot.operations.questions.approval import Approvals, new_id
+from trainmaster.bot.operations.questions.approval import Approvals
 from trainmaster.bot.operations.questions.on_call import OnCall
 from trainmaster.bot.operations.questions.storms import Storms
 from trainmaster.bot.operations.rollback.planning import Planner
@@ -44,7 +44,6 @@ class RunLooks:
     limits: OperationLimits
     chat: Chat
     notify: Callable[[], None] = no_notice
-    make_id: Callable[[], str] = new_id
     silenced: Silenced = never_silenced
     checks: CheckLimits = field(default_factory=CheckLimits)
     """By which a run is called stalled."""
@@ -55,7 +54,6 @@ class RunLooks:
             books=self.books,
             on_call=self.on_call,
             limits=self.limits,
-            make_id=self.make_id,
         )
         self.deaths = Deaths(books=self.books, clock=self.clock, limits=self.limits.going_on, silenced=self.silenced)
         self.stop_offers = StopOffers(books=self.books)

@@ -41,7 +41,6 @@ from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planned import planned_text
 from trainmaster.bot.operations.questions import question
 from trainmaster.bot.operations.questions.after_epoch import AfterEpoch
-from trainmaster.bot.operations.questions.approval import new_id
 from trainmaster.bot.operations.questions.continue_decision import ContinueDecision
 from trainmaster.bot.operations.records import Records
 from trainmaster.bot.operations.run_looks import RunLooks, no_notice
@@ -65,7 +64,6 @@ class Operations:
     looks: RunLooks
     instance: ProcessIdentity
     notify: Callable[[], None] = no_notice
-    make_id: Callable[[], str] = new_id
     report_limits: ReportLimits = ReportLimits()  # noqa: RUF009 - frozen
     steady: Callable[[], float] = time.monotonic
 
@@ -97,7 +95,6 @@ class Operations:
             runner=self._runner,
             books=books,
             instance=self.instance,
-            make_id=self.make_id,
         )
         self._changes = Changes(
             world=self.world,
@@ -105,7 +102,6 @@ class Operations:
             books=books,
             on_call=self._on_call,
             instance=self.instance,
-            make_id=self.make_id,
         )
         self._timers = Timers(world=self.world, books=books, resumes=self._resumes, host=self.instance.host)
         self._continuations = Continuations(
@@ -114,7 +110,6 @@ class Operations:
             books=books,
             deaths=self.looks.deaths,
             instance=self.instance,
-            make_id=self.make_id,
             notify=self.notify,
         )
         self._hangs = Hangs(starts=self._continuations, checks=self.looks.checks, steady=self.steady)
@@ -123,7 +118,6 @@ class Operations:
             runner=self._runner,
             books=books,
             instance=self.instance,
-            make_id=self.make_id,
         )
 
     async def perform(self, order: Order) -> Reply:

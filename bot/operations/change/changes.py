@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import DecisionOutcome
 from trainmaster.bot.core.decisions.change import Proposal
-from trainmaster.bot.core.decisions.operation import BOT, SETTINGS, Intent, IntentKind, Operation, OperationKind, Step
+from trainmaster.bot.core.decisions.operation import BOT, SETTINGS, Intent, IntentKind, Operation, OperationKind
 from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide
 from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -20,7 +20,7 @@ from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.change import messages as change_messages
 from trainmaster.bot.operations.change.limits import changes_of, overtaken
 from trainmaster.bot.operations.change.messages import ChangeEnd
-from trainmaster.bot.operations.new_operation import new_operation
+from trainmaster.bot.operations.new_operation import new_id, new_operation
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.ports import IntentStore
 from trainmaster.bot.operations.questions import question
@@ -44,7 +44,6 @@ class Changes:
     books: Books
     on_call: OnCall
     instance: ProcessIdentity
-    make_id: Callable[[], str]
 
     async def ask(self, view: RunView, order: ChangeRecipe) -> Reply:
         """The question stands in the channel with a card.
@@ -67,7 +66,7 @@ class Changes:
         on_call = await self.on_call.deciders()
         now = self.world.clock.now()
         asked = Proposal(
-            id=f"{PREFIX}{self.make_id()}",
+            id=f"{PREFIX}{new_id()}",
             run=view.run,
             name=view.name,
             attempt=view.attempt,
@@ -225,17 +224,18 @@ class Changes:
         return _answer(DecisionOutcome.APPROVED, on_call)
 
     def _operation(self, asked: Proposal, view: RunView, now: float) -> Operation:
-        made = new_operation(
+        return new_operation(
             view,
             OperationKind.CHANGE,
             asked.requester,
             self.instance,
             now,
-            operation_id=asked.id,
             channel=asked.channel,
             thread_of=asked.thread_of,
+            notes=((SETTINGS, asked.words),),
+            decided_by=asked.votes,
+            operation_id=asked.id,
         )
-        return replace(made, step=Step.STOP, decided_by=asked.votes, notes=((SETTINGS, asked.words),))
 
     def _open(self, proposal_id: str) -> Proposal | None:
         return next((one for one in open_changes(self.books.intents) if one.id == proposal_id), None)

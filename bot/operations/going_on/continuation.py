@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trainmaster.bot.core.decisions import going_on
 from trainmaster.bot.core.decisions.going_on import AutoResume, Going
@@ -30,7 +30,6 @@ class Continuations:
     books: Books
     deaths: Deaths
     instance: ProcessIdentity
-    make_id: Callable[[], str]
     notify: Callable[[], None]
 
     async def tend(self) -> None:
@@ -58,15 +57,6 @@ class Continuations:
 
     def _begin(self, view: RunView, judged: JudgedDeath) -> None:
         death, decision = judged.death, judged.decision
-        operation = new_operation(
-            view,
-            OperationKind.RESUME,
-            BOT,
-            self.instance,
-            self.world.clock.now(),
-            operation_id=self.make_id(),
-            channel=None,
-        )
         pause_s = going_on.pause_s(self.world.limits.going_on.pause_s, decision.starts)
         notes = {
             **dict(going_on.notes_of(death, judged.seen_cause)),
@@ -74,11 +64,12 @@ class Continuations:
             going_on.NUMBER: str(decision.starts + 1),
             going_on.PAUSE_S: f"{pause_s:g}",
         }
-        operation = replace(operation, notes=tuple(notes.items()))
+        now = self.world.clock.now()
+        operation = new_operation(view, OperationKind.RESUME, BOT, self.instance, now, notes=tuple(notes.items()))
         with self.books.transactions.transaction():
             if not self.books.begin(operation):
                 return  # somebody was faster
             detail = {"attempt": view.attempt, "operation": operation.id, "cause": death.cause.value}
-            self.books.audit.append(BOT, "resume.begin", view.run, detail, self.world.clock.now())
+            self.books.audit.append(BOT, "resume.begin", view.run, detail, now)
         self.runner.start(operation)
         self.notify()

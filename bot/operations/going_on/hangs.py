@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.progress import stall_of
@@ -88,10 +88,8 @@ class Hangs:
         refuse_unless_ours(view, self.starts.instance.host)
         refuse_foreign_process(view)
         now = self.starts.world.clock.now()
-        operation = new_operation(
-            view, OperationKind.STOP, BOT, self.starts.instance, now, operation_id=self.starts.make_id(), channel=None
-        )
-        operation = replace(operation, notes=((going_on.HANG, why), (going_on.LAST_SIGN, going_on.sign_of_life(view))))
+        notes = ((going_on.HANG, why), (going_on.LAST_SIGN, going_on.sign_of_life(view)))
+        operation = new_operation(view, OperationKind.STOP, BOT, self.starts.instance, now, notes=notes)
         detail = {"attempt": view.attempt, "state": view.state.value, "why": why, "operation": operation.id}
         with self.starts.books.transactions.transaction():
             if not self.starts.books.begin(operation):

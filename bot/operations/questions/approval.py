@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Item
@@ -16,7 +15,7 @@ from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.new_operation import new_rollback
+from trainmaster.bot.operations.new_operation import new_id, new_rollback
 from trainmaster.bot.operations.operation_context import WorldChangedError
 from trainmaster.bot.operations.questions import question
 from trainmaster.bot.operations.questions.on_call import OnCall
@@ -24,11 +23,6 @@ from trainmaster.bot.operations.questions.on_call import OnCall
 MAX_REASON_CHARS = 500
 YES, NOT_COUNTED = "approval.yes", "approval.not_counted"
 """Audit actions: written before a yes is counted, and when it turns out that it never was."""
-
-
-def new_id() -> str:
-    """Names a question and the operation that comes of it; cannot be guessed."""
-    return secrets.token_hex(6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +41,6 @@ class Approvals:
     books: Books
     on_call: OnCall
     limits: OperationLimits
-    make_id: Callable[[], str] = new_id
 
     def ask(
         self,
@@ -79,7 +72,7 @@ class Approvals:
                     return old, False
                 self.close(old, ApprovalState.VOID, by=None, now=now, reason="A newer question replaced it.")
             approval = Approval(
-                id=self.make_id(),
+                id=new_id(),
                 plan=plan,
                 requester=requester,
                 channel=channel,
@@ -118,7 +111,7 @@ class Approvals:
         """
         old = self.books.approvals.get(old.id) or old  # with what was said while the plan was made
         replaced = replace(old, state=ApprovalState.VOID, closed_ts=now, reason="A newer question replaced it.")
-        renewed = replace(old, id=self.make_id(), plan=plan, votes=(), card_of=old.card_of or old.id)
+        renewed = replace(old, id=new_id(), plan=plan, votes=(), card_of=old.card_of or old.id)
         if old.ended_epoch is not None and ended_epoch is not None:
             renewed = replace(renewed, ended_epoch=ended_epoch, criteria=criteria)
         with self.books.transactions.transaction():

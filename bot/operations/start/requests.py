@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.gate import GateFact, beyond, closed
 from trainmaster.bot.core.decisions.going_on import BATCH
-from trainmaster.bot.core.decisions.operation import Intent, IntentKind, OperationKind
+from trainmaster.bot.core.decisions.operation import LEVEL, Intent, IntentKind, OperationKind
 from trainmaster.bot.core.decisions.order import ResumeRun
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
@@ -34,7 +33,6 @@ class Resumes:
     runner: OperationTasks
     books: Books
     instance: ProcessIdentity
-    make_id: Callable[[], str]
 
     async def begin(self, view: RunView, order: ResumeRun, *, planned: Intent | None = None) -> Reply:
         """The trainer is being started where it stopped. A resume that was planned for later is taken back. ``planned``
@@ -73,14 +71,13 @@ class Resumes:
             order.user,
             self.instance,
             self.world.clock.now(),
-            operation_id=self.make_id(),
             channel=order.channel,
-            level=wanted,
+            notes=(
+                *(((LEVEL, wanted),) if wanted else ()),
+                *(((BATCH, str(order.batch)),) if order.batch is not None else ()),
+                *(((GATE, f"anyway: {gate_text(against)}"),) if against else ()),
+            ),
         )
-        if order.batch is not None:
-            operation = replace(operation, notes=(*operation.notes, (BATCH, str(order.batch))))
-        if against:
-            operation = replace(operation, notes=(*operation.notes, (GATE, f"anyway: {gate_text(against)}")))
         detail = {
             "attempt": view.attempt,
             "level": wanted or "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.known_by import without_ids
@@ -37,7 +37,6 @@ class Stops:
     runner: OperationTasks
     books: Books
     instance: ProcessIdentity
-    make_id: Callable[[], str]
 
     async def now(
         self,
@@ -195,7 +194,6 @@ class Stops:
             user,
             self.instance,
             self.world.clock.now(),
-            operation_id=self.make_id(),
             channel=channel,
             thread_of=thread_of,
         )

@@ -47,6 +47,11 @@ FAST = OperationLimits(
 START_TS = 1_732_286_400.0
 
 
+async def hurried(seconds: float) -> None:
+    """A pause of which no test wants to see more."""
+    await asyncio.sleep(min(seconds, 0.01))
+
+
 class PaperGate:
     """Says what it is told to; by default nothing stands against any start."""
 
@@ -110,6 +115,7 @@ class PaperWorld:
             hands_off=lambda _directory: self.hands_off,
             gate=self.gate,
             think_again=self.looks.deaths.think_again,
+            pause=hurried,
         )
         return Operations(
             world=self.world,
