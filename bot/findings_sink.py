@@ -30,8 +30,8 @@ still goes into the same message."""
 class FindingsSink:
     """Alerts and the messages about them commit in one transaction; the delivery wakes only afterwards.
 
-    Implements :class:`supervisor.Sink`. When the database can't be used, the same goes on in memory, and that is
-    told as an alert of its own.
+    Implements :class:`trainmaster.bot.watching.sink.Sink`. When the database can't be used, the same goes on in memory,
+    and that is told as an alert of its own.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class FindingsSink:
         self._look_at_file()
 
     def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[CheckName], now: float) -> None:
-        """See :class:`trainmaster.bot.watching.supervisor.Sink`.
+        """See :class:`trainmaster.bot.watching.sink.Sink`.
 
         Raises:
             StoreError: not even memory takes it; the next look repeats it.

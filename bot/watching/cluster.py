@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
@@ -14,12 +12,9 @@ from trainmaster.bot.core.health.no_run import CLUSTER_RUN
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.job import ControllerSilence
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
 from trainmaster.bot.watching.limits import ClusterLimits
-from trainmaster.bot.watching.supervisor import Sink
-
-_LOG = logging.getLogger(__name__)
+from trainmaster.bot.watching.sink import BesideRuns, Sink
 
 
 class Controller(Protocol):
@@ -35,10 +30,9 @@ class ClusterWatch:
 
     def __init__(self, *, controller: Controller | None, sink: Sink, limits: ClusterLimits, clock: Clock) -> None:
         self._controller = controller
-        self._sink = sink
+        self._beside = BesideRuns(sink, CLUSTER_RUN, clock)
         self._limits = limits
         self._clock = clock
-        self._began_ts = clock.now()
         self._told = True
         """What an earlier life of the bot has told may have to be resolved."""
 
@@ -52,14 +46,9 @@ class ClusterWatch:
         told = silence is not None and silence.for_s >= self._limits.cluster_silent_s
         if not told and not self._told:
             return
-        view = RunView(directory=Path("/"), name=CLUSTER_RUN, ts=now, first_seen_ts=self._began_ts)
         unjudged = frozenset({CheckName.CLUSTER_SILENT}) if silence is not None else frozenset()
         findings = (_finding(silence),) if silence is not None and told else ()
-        try:
-            self._sink.process(view, findings, unjudged, now)
-        except StoreError:
-            _LOG.exception("findings-not-stored: cluster; the next look repeats them")
-        else:
+        if self._beside.tell(findings, now, unjudged=unjudged):
             self._told = silence is not None
 
 

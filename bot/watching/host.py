@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from pathlib import Path
 from typing import Protocol
 
 from trainmaster.bot.checks.host import check_host
 from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.health.no_run import HOST_RUN
-from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
-from trainmaster.bot.watching.supervisor import Sink
-
-_LOG = logging.getLogger(__name__)
+from trainmaster.bot.watching.sink import BesideRuns, Sink
 
 
 class Probe(Protocol):
@@ -32,10 +26,9 @@ class HostWatch:
 
     def __init__(self, *, probe: Probe, sink: Sink, limits: HostLimits, clock: Clock) -> None:
         self._probe = probe
-        self._sink = sink
+        self._beside = BesideRuns(sink, HOST_RUN, clock)
         self._limits = limits
         self._clock = clock
-        self._began_ts = clock.now()
         self.fact: HostFact | None = None
         """The newest look; None before the first."""
         self._looked_s = 0.0
@@ -60,9 +53,5 @@ class HostWatch:
         self._looked_s = asyncio.get_running_loop().time()
         self.fact = fact = await self._probe.look(self._clock.now())
         now = self._clock.now()
-        view = RunView(directory=Path("/"), name=HOST_RUN, ts=now, first_seen_ts=self._began_ts)
         unjudged = frozenset(check for one in fact.unseen for check in one.checks)
-        try:
-            self._sink.process(view, check_host(fact, self._limits, now), unjudged, now)
-        except StoreError:
-            _LOG.exception("findings-not-stored: host; the next look repeats them")
+        self._beside.tell(check_host(fact, self._limits, now), now, unjudged=unjudged)

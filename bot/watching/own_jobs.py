@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Protocol
 
 from trainmaster.bot.checks.limits import OwnJobLimits
@@ -11,12 +9,8 @@ from trainmaster.bot.checks.own_jobs import check_only_watches, check_own_jobs
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.health.no_run import BOT_RUN
 from trainmaster.bot.core.health.own_job import OwnJob
-from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
-from trainmaster.bot.watching.supervisor import Sink
-
-_LOG = logging.getLogger(__name__)
+from trainmaster.bot.watching.sink import BesideRuns, Sink
 
 
 class ActingBot(Protocol):
@@ -41,10 +35,9 @@ class OwnJobs:
     def __init__(self, *, sink: Sink, limits: OwnJobLimits, clock: Clock, lease: ActingBot | None = None) -> None:
         self._lease = lease
         self._watches_since_ts: float | None = None
-        self._sink = sink
+        self._beside = BesideRuns(sink, BOT_RUN, clock)
         self._limits = limits
         self._clock = clock
-        self._began_ts = clock.now()
         self._jobs: dict[str, OwnJob] = {}
 
     def note(self, name: str, fault: str | None) -> None:
@@ -61,12 +54,7 @@ class OwnJobs:
     def look(self) -> None:
         """The jobs were checked and the findings handed on. What an earlier process left firing is resolved."""
         now = self._clock.now()
-        view = RunView(directory=Path("/"), name=BOT_RUN, ts=now, first_seen_ts=self._began_ts)
-        found = (*check_own_jobs(self._jobs.values(), self._limits, now), *self._only_watches(now))
-        try:
-            self._sink.process(view, found, frozenset(), now)
-        except StoreError:
-            _LOG.exception("findings-not-stored: trainmaster; the next look repeats them")
+        self._beside.tell((*check_own_jobs(self._jobs.values(), self._limits, now), *self._only_watches(now)), now)
 
     def _only_watches(self, now: float) -> tuple[Finding, ...]:
         other = self._lease.other() if self._lease is not None else ""

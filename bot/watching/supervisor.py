@@ -25,6 +25,7 @@ from trainmaster.bot.ports import Clock
 from trainmaster.bot.watching.look import Inspector, Looker, NotingSource, SeenRun, StackSource, Trainers, ViewSource
 from trainmaster.bot.watching.read_pool import PATIENCE_S, TIMEOUT_S, Looked, ReadPool
 from trainmaster.bot.watching.resting import RestingRuns, RestingSource
+from trainmaster.bot.watching.sink import Sink
 from trainmaster.bot.watching.twins import raise_if_it_trains, takes_over
 
 _LOG = logging.getLogger(__name__)
@@ -42,18 +43,6 @@ _AGAIN_AT_ONCE = 4
 _IN_A_TURN = 16
 _TURN_S = 1.0
 _NEWS, _ROUND, _SLOW = range(3)
-
-
-class Sink(Protocol):
-    """Where findings go: tracked, stored and announced in one transaction."""
-
-    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[CheckName], now: float) -> None:
-        """The findings of one look at one run. ``unjudged`` are conditions whose absence is no evidence.
-
-        Raises:
-            StoreError: nothing of it was stored; the next look repeats it.
-        """
-        ...
 
 
 class OperationFindings(Protocol):

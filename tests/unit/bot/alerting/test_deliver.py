@@ -223,18 +223,6 @@ def test_refused_message_is_delivered_once_it_is_mended(bench: Bench) -> None:
     bench.play(story)
 
 
-def test_refused_message_that_is_taken_back_is_no_fault_any_more(bench: Bench) -> None:
-    async def story() -> None:
-        bench.put("lost", channel="C9")
-        await asyncio.sleep(60)
-        assert bench.deliverer.faults()
-        assert bench.messages.withdraw("lost")
-        await asyncio.sleep(LIMITS.refused_retry_s)
-        assert bench.deliverer.faults() == ()
-
-    bench.play(story)
-
-
 def test_first_message_taken_after_a_refusal_releases_the_others(bench: Bench) -> None:
     async def story() -> None:
         bench.channel.channels = frozenset()

@@ -201,6 +201,18 @@ def hang_looks(bench: Bench) -> None:
     bench.channel.find = hanging  # type: ignore[method-assign]
 
 
+def test_refused_message_that_is_taken_back_is_no_fault_any_more(bench: Bench) -> None:
+    async def story() -> None:
+        bench.put("lost", channel="C9")
+        await asyncio.sleep(60)
+        assert bench.deliverer.faults()
+        assert bench.messages.withdraw("lost")
+        await asyncio.sleep(DeliveryLimits().refused_retry_s)
+        assert bench.deliverer.faults() == ()
+
+    bench.play(story)
+
+
 @pytest.mark.parametrize("tone", [Tone.CRITICAL, Tone.NEUTRAL])
 def test_only_a_critical_message_asks_a_channel_that_was_closed_again_and_again(bench: Bench, tone: Tone) -> None:
     async def story() -> None:
