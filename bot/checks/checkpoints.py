@@ -5,8 +5,9 @@ from __future__ import annotations
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.message import ButtonStyle
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.decisions.buttons import rollback_button
 from trainmaster.bot.core.run.forecast import Basis, duration, forecast
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import Verdict
@@ -100,13 +101,6 @@ def _contaminated(view: RunView, now: float) -> tuple[Finding, ...]:
             ),
             hint="/train execute rollback",
             resolution=f"{view.name}: a clean checkpoint was saved",
-            buttons=(
-                Button(
-                    action=ActionId.PROPOSE_ROLLBACK,
-                    label="Propose rollback",
-                    value=view.run,
-                    style=ButtonStyle.DANGER,
-                ),
-            ),
+            buttons=(rollback_button(view.run, ButtonStyle.DANGER),),
         ),
     )

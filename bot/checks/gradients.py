@@ -8,8 +8,8 @@ from typing import Final
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Button
 from trainmaster.bot.core.conversation.words import number_text
+from trainmaster.bot.core.decisions.buttons import rollback_button
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind
 
@@ -117,6 +117,6 @@ def _clip_rate(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding,
             ),
             hint="/train execute rollback",
             resolution=f"{view.name}: clipping is as usual again",
-            buttons=(Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=view.run),),
+            buttons=(rollback_button(view.run),),
         ),
     )

@@ -11,9 +11,9 @@ from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.message import Button, ButtonStyle
 from trainmaster.bot.core.conversation.words import capitalized, counted, number_text
-from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.bot.core.decisions.buttons import resume_button, rollback_button
 from trainmaster.bot.core.run.death import met_its_limit
 from trainmaster.bot.core.run.facts import Event, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
@@ -106,17 +106,6 @@ def _occurrence(
     )
 
 
-def _rollback_button(view: RunView) -> tuple[Button, ...]:
-    return (
-        Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=view.run, style=ButtonStyle.DANGER),
-    )
-
-
-def _resume_button(view: RunView, event: Event) -> tuple[Button, ...]:
-    word = StartWord(run=view.run, attempt=event.attempt).text
-    return (Button(action=ActionId.RESUME_RUN, label="Resume", value=word, style=ButtonStyle.PRIMARY),)
-
-
 def _started(view: RunView, event: Event) -> Finding:
     from_epoch = event.integer("from_epoch")
     again = f"resumed with epoch {from_epoch}" if from_epoch is not None else "started"
@@ -166,7 +155,7 @@ def _stopped(view: RunView, event: Event) -> Finding:
             "training stopped on request before it had trained anything",
             body=(f"The run stands where it stood, {stands}, and can be resumed from there.",),
             hint="/train resume",
-            buttons=_resume_button(view, event),
+            buttons=(resume_button(view.run, event.attempt),),
         )
     at_limit = event.attempt == view.attempt and met_its_limit(view)
     asked = "before its job's time limit" if at_limit else "on request"
@@ -185,7 +174,9 @@ def _stopped(view: RunView, event: Event) -> Finding:
             *_job_text(view),
         ),
         hint="/train resume" if resumable else "/train execute rollback",
-        buttons=_resume_button(view, event) if resumable else _rollback_button(view),
+        buttons=(
+            resume_button(view.run, event.attempt) if resumable else rollback_button(view.run, ButtonStyle.DANGER),
+        ),
     )
 
 
@@ -211,7 +202,7 @@ def _gave_up(view: RunView, event: Event) -> Finding:
             ("Skipped in a row", f"{event.integer('streak') or 0:,}"),
         ),
         hint="/train execute rollback",
-        buttons=_rollback_button(view),
+        buttons=(rollback_button(view.run, ButtonStyle.DANGER),),
     )
 
 
@@ -233,7 +224,7 @@ def _refused(view: RunView, event: Event) -> Finding:
         f"{event.text('verdict') or 'unknown'}",
         body=(*event.texts("reasons"), "Nothing trains until somebody decides."),
         hint="/train execute rollback",
-        buttons=_rollback_button(view),
+        buttons=(rollback_button(view.run, ButtonStyle.DANGER),),
     )
 
 
@@ -246,7 +237,7 @@ def _crashed(view: RunView, event: Event) -> Finding:
         body=(event.text("error") or "It gave no error.",),
         excerpt=event.text("traceback") or "\n".join(event.texts("traceback")),
         hint="/train execute rollback",
-        buttons=_rollback_button(view),
+        buttons=(rollback_button(view.run, ButtonStyle.DANGER),),
     )
 
 

@@ -11,8 +11,9 @@ from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.memory import MAX_TOLD, remembered, settled
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.message import ButtonStyle
 from trainmaster.bot.core.conversation.words import REASON_TEXT, capitalized, counted, losses_text, number_text
+from trainmaster.bot.core.decisions.buttons import rollback_button
 from trainmaster.bot.core.run.epoch_report import bad_batches_fate, metrics_text, nonfinite_text, replays_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
@@ -129,14 +130,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
         fields=_fields(last),
         hint=f"/train epoch {epoch.epoch} progress",
         resolution=f"{view.name}: epoch {epoch.epoch} is {_outcome(in_weights, firing=firing)}",
-        buttons=(
-            Button(
-                action=ActionId.PROPOSE_ROLLBACK,
-                label="Propose rollback",
-                value=view.run,
-                style=ButtonStyle.DANGER if in_weights else ButtonStyle.PLAIN,
-            ),
-        ),
+        buttons=(rollback_button(view.run, ButtonStyle.DANGER if in_weights else ButtonStyle.PLAIN),),
     )
 
 

@@ -8,9 +8,9 @@ from trainmaster.bot.checks.job import lives_unseen
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Button
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.conversation.words import counted
+from trainmaster.bot.core.decisions.buttons import rollback_button
 from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.state import RunState, is_later_start, node_refused
 from trainmaster.bot.core.run.view import RunView
@@ -61,7 +61,7 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
             excerpt="\n".join(view.log_tail),
             hint=_way_on(view),
             resolution=f"{view.name}: training runs again",
-            buttons=(Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=view.run),),
+            buttons=(rollback_button(view.run),),
         ),
     )
 

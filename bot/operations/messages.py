@@ -9,10 +9,11 @@ from typing import Final
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
-from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
+from trainmaster.bot.core.conversation.message import ActionId, Button, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.conversation.words import quoted
 from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
+from trainmaster.bot.core.decisions.buttons import resume_button, rollback_button
 from trainmaster.bot.core.decisions.going_on import CAUSE, HANG, MAX_STARTS, NUMBER, launched_by
 from trainmaster.bot.core.decisions.operation import (
     ARCHIVE,
@@ -23,7 +24,6 @@ from trainmaster.bot.core.decisions.operation import (
     OperationState,
     Step,
 )
-from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.operations.start.messages import TOLD, anyway_button
@@ -46,15 +46,9 @@ def progress(operation: Operation, *, commands: str = "", mentions: Sequence[str
     body = [*_by_itself(operation), *_problem(operation.problem)]
     if operation.halted_by:
         body.append(f"Emergency stop by {person(operation.halted_by)}.")
-    word = StartWord(run=operation.run, attempt=operation.attempt).text
-    buttons: tuple[Button, ...] = (
-        (
-            Button(action=ActionId.RESUME_RUN, label="Resume", value=word, style=ButtonStyle.PRIMARY),
-            Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=operation.run),
-        )
-        if stopped
-        else ()
-    )
+    buttons: tuple[Button, ...] = ()
+    if stopped:
+        buttons = (resume_button(operation.run, operation.attempt), rollback_button(operation.run))
     if operation.automatic and operation.state is OperationState.NEEDS_HUMAN and operation.step is Step.GATE:
         buttons = (anyway_button(operation.run, operation.attempt, told=operation.note(TOLD) or ""),)
     details = _details(operation, commands)

@@ -9,13 +9,13 @@ from typing import Final
 
 from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.conversation.words import quoted
 from trainmaster.bot.core.decisions import going_on
+from trainmaster.bot.core.decisions.buttons import resume_button
 from trainmaster.bot.core.decisions.going_on import AutoResume, Circumstances, Decision, Going, SecondThought, decide
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind
 from trainmaster.bot.core.decisions.smaller_batch import smaller_batch
-from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import Death, DeathCause, DeathClass, death_of
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
@@ -246,18 +246,8 @@ def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
         body=(text, *((smaller.text,) if smaller else ()), *finding.body),
         hint="/train resume",
         buttons=(
-            *((resume_button(view, death.attempt, batch=smaller.size),) if smaller else ()),
-            resume_button(view, death.attempt),
+            *((resume_button(view.run, death.attempt, batch=smaller.size),) if smaller else ()),
+            resume_button(view.run, death.attempt),
             *(one for one in finding.buttons if one.action is not ActionId.RESUME_RUN),
         ),
-    )
-
-
-def resume_button(view: RunView, attempt: int, *, batch: int | None = None) -> Button:
-    """Goes on from the newest clean state of the run, with another batch size if one is given."""
-    return Button(
-        action=ActionId.RESUME_RUN,
-        label="Resume" if batch is None else f"Resume with batch {batch}",
-        value=StartWord(run=view.run, attempt=attempt, batch=batch).text,
-        style=ButtonStyle.PRIMARY,
     )
