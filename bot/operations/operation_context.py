@@ -84,6 +84,10 @@ class World:
         """What the driver knows of it now; asked in a thread, since a cluster may take seconds to answer."""
         return await asyncio.to_thread(self.driver.inspect, identity)
 
+    async def survivors(self, identity: Identity) -> tuple[Identity, ...]:
+        """What belonged to it and is still alive; asked in a thread, since every process of the host is looked at."""
+        return await asyncio.to_thread(self.driver.survivors, identity)
+
 
 class OperationContext:
     """``operation`` is always what was last committed. Nothing here is kept in memory only."""

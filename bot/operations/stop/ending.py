@@ -15,7 +15,6 @@ from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.bot.errors import ClusterSilentError, OperationError
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import OperationContext
-from trainmaster.bot.operations.ports import Driver
 from trainmaster.bot.operations.start.gate import OvertakenError
 from trainmaster.bot.operations.start.lost_job import KEPT_S
 from trainmaster.bot.operations.stop.gpu_release import let_go, note_holders
@@ -46,7 +45,7 @@ async def probe_stopped(context: OperationContext) -> str | None:
         return "no process is known"
     if process.may_come_back and context.operation.note(ASKED) is not None:
         return None  # whether it stays over is seen to by the step
-    if not (await context.world.inspect(process)).over or _alive(context.world.driver, _members(context, process)):
+    if not (await context.world.inspect(process)).over or await _alive(context, await _members(context, process)):
         return None
     return await outcome(context, "was not running")
 
@@ -90,7 +89,7 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
     Raises:
         OperationError: see :func:`stop_process`.
     """
-    driver, limits = context.world.driver, context.world.limits
+    limits = context.world.limits
     fact = await _answered(context, process)
     if fact.status is ProcessStatus.UNKNOWN:
         raise OperationError(
@@ -100,12 +99,12 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
         )
     how = "was not running"
     if not fact.over:
-        _note_members(context, process, note)
+        await _note_members(context, process, note)
         await note_holders(context, process, f"{note}.gpu")
         waited = fact.status is ProcessStatus.PENDING
         how = await _end_leader(context, process, limits)
         how = f"{process.label} was taken out of the queue" if waited else how
-    left = _alive(driver, _members(context, process, note))
+    left = await _alive(context, await _members(context, process, note))
     if left:
         left = await _sweep(context, process, left, limits)
     if left or not (await _answered(context, process)).over:
@@ -223,14 +222,15 @@ async def _sweep(
     context: OperationContext, process: Identity, left: tuple[Identity, ...], limits: OperationLimits
 ) -> tuple[Identity, ...]:
     """What is alive after the leader's children had time to notice its end, were asked, and were killed."""
-    driver = context.world.driver
     stages = ((None, _ORPHAN_S), (Force.ASK, limits.group_grace_s), (Force.KILL, limits.kill_wait_s))
     for force, within_s in stages:
         if force is not None:
             for member in left:
-                driver.stop(member, force)
+                await asyncio.to_thread(context.world.driver.stop, member, force)
         until_s = context.step_s + min(within_s, limits.kill_wait_s)
-        while (left := _alive(driver, (*left, *driver.survivors(process)))) and context.step_s < until_s:
+        while (
+            left := await _alive(context, (*left, *await context.world.survivors(process)))
+        ) and context.step_s < until_s:
             await context.world.pause(limits.poll_s)
         if not left:
             return ()
@@ -253,17 +253,18 @@ def _survives(left: Sequence[Identity]) -> OperationError:
     )
 
 
-def _note_members(context: OperationContext, process: Identity, note: str) -> None:
+async def _note_members(context: OperationContext, process: Identity, note: str) -> None:
     """Who belongs to it can be seen only while it lives: afterwards its children have another parent."""
-    members = context.world.driver.survivors(process)
+    members = await context.world.survivors(process)
     context.note(note, json.dumps([encode_identity(member) for member in members]))
 
 
-def _members(context: OperationContext, process: Identity, note: str = "members") -> tuple[Identity, ...]:
+async def _members(context: OperationContext, process: Identity, note: str = "members") -> tuple[Identity, ...]:
     noted = context.operation.note(note)
     known = [decode_identity(member) for member in json.loads(noted)] if noted else []
-    return tuple(dict.fromkeys([*known, *context.world.driver.survivors(process)]))
+    return tuple(dict.fromkeys([*known, *await context.world.survivors(process)]))
 
 
-def _alive(driver: Driver, members: Sequence[Identity]) -> tuple[Identity, ...]:
-    return tuple(one for one in dict.fromkeys(members) if driver.inspect(one).status is ProcessStatus.ALIVE)
+async def _alive(context: OperationContext, members: Sequence[Identity]) -> tuple[Identity, ...]:
+    facts = [(one, await context.world.inspect(one)) for one in dict.fromkeys(members)]
+    return tuple(one for one, fact in facts if fact.status is ProcessStatus.ALIVE)

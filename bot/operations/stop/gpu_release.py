@@ -14,7 +14,7 @@ async def note_holders(context: OperationContext, process: Identity, note: str) 
     """Which of the process and its members hold a GPU is on record, or that it can't be seen; asked while they live."""
     if context.operation.note(note) is not None:
         return
-    members = context.world.driver.survivors(process)
+    members = await context.world.survivors(process)
     own = frozenset(pid for one in (process, *members) for pid in one.pids)
     held = await _look(context) if own else None  # what has no pid here runs where no GPU can be seen from here
     context.note(note, json.dumps(None if held is None else sorted(held & own)))
