@@ -66,7 +66,8 @@ async def test_all_places_are_looked_at_in_one_thread(mount: Mount, monkeypatch:
     assert str(threading.get_ident()) not in mount.threads.values()
 
 
-async def test_what_a_look_raises_is_its_own(lookout: ReadPool, mount: Mount) -> None:
+async def test_what_a_look_raises_is_its_own(mount: Mount) -> None:
+    lookout = ReadPool(timeout_s=60)
     assert await seen_of(lookout, mount.all("a", "broken", "c")) == {"a": "A", "broken": PermissionError, "c": "C"}
     with pytest.raises(PermissionError):
         await lookout.ask("broken", mount.look("broken"))
