@@ -60,8 +60,12 @@ async def test_a_run_is_concerned_while_people_are_asked_about_it(tmp_path: Path
 
 async def test_a_run_is_concerned_while_an_operation_is_under_way(tmp_path: Path) -> None:
     world = a_world(tmp_path)
+    world.with_limits(stop_grace_s=60.0, stop_grace_max_s=60.0)
+    trainer = int(str(world.run.record()["pid"]))
+    world.driver.deaf.add(trainer)
     await world.operations.perform(StopNow(run=RUN, user=ALICE, channel=None))
     assert world.looks.concerned() == {RUN}
+    world.driver.kill(trainer, signum=signal.SIGKILL)
     await world.operations.settle()
     assert world.looks.concerned() == frozenset()
 
