@@ -295,7 +295,7 @@ class AdoptedReader:
                 if not self._happened.finished:
                     epochs = self._frame.epoch + self._origin.from_zero if self._frame else None
                     events.append(self._event(EventKind.RUN_FINISHED, now, epochs=epochs))
-            elif isinstance(fact, FatalError) and fact.origin is ErrorOrigin.MAIN:
+            elif isinstance(fact, FatalError) and fact.origin in {ErrorOrigin.MAIN, ErrorOrigin.CAUGHT}:
                 self._log_shows()
                 kind, data = ending_of(fact, self._frame)
                 events += [*self._announce(now), self._event(kind, now, **data)]

@@ -36,7 +36,8 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|\bis running beyond (?:physical|virtual) memory limits\b"
             r"|\bKilled \S+ due to memory (?:used|pressure)|\bsystemd-oomd killed \d+ process"
             r"|\b(?:[Pp]rocess|[Cc]ontainer|[Jj]ob|[Tt]ask)\b.{0,60} killed by (?:the )?(?:kernel )?OOM[- ]killer\b"
-            r"|\bkilled due to memory pressure \(OOM\)"
+            r"|\bkilled due to memory pressure \(OOM\)|^Container '[^']{1,80}' exceeded memory limit"
+            r"|^(?:Ultralytics HUB: )?Kill signal received! ❌"
             # timeout of coreutils, in the reader's language; what is written in Go; systemd
             r"|^(?:\S*/)?g?timeout: .*\b(?:TERM|KILL|HUP|INT|QUIT)\b|\bsignal: (?:killed|terminated|hangup)\W*$"
             r"|: Killing process \d+ \(.{1,64}\) with signal SIG(?:KILL|TERM)\b|: State '[\w-]+' timed out\. Killing\."
@@ -110,13 +111,14 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
                 "Host EC2",
                 "Essential container",
             ),
-            *("MaxRuntimeExceeded", "attempt duration"),
+            *("MaxRuntimeExceeded", "attempt duration", "preempted", "PreemptionError"),
         ),
         (
             r"^(?:##\[error\]|Error: )?(?:The (?:self-hosted |hosted )?(?:runner|agent)\b.{0,80} lost communication"
             r" with the server\b|We stopped hearing from agent "
             r"|The job running on agent .{1,80} ran longer than the maximum time of )"
             r"|\bYour Spot Task was interrupted\b|\bHost EC2 \(instance \S+\) terminated\b"
+            r"|\bcontroller\.py:\d+\] (?:The c|C)luster is preempted\b|^AzureMLCompute job failed\. PreemptionError: "
             r"|^Essential container in task exited$|\bMaxRuntimeExceeded\b|^Job attempt duration exceeded timeout$"
         ),
     ),
@@ -208,13 +210,18 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|\bQueue \S+ [Aa]borting with error ?: |\bHSA_STATUS_ERROR\w*: |\bNVRM: Xid |\bGPU has fallen off the bus"
         ),
     ),
-    (CrashKind.DATALOADER, ("bus error enc",), r"^ERROR: Unexpected bus error encountered in worker\."),
+    (
+        CrashKind.DATALOADER,
+        ("encountered in worker",),
+        r"^ERROR: Unexpected (?:bus error|segmentation fault|floating-point exception) encountered in worker\.",
+    ),
     (
         CrashKind.NCCL,
         ("WorkNCCL", "NCCL operations", "inconsistency", "heartbeat of its watchdog", "Heartbeat monitor"),
         (
             r"First PG on this rank that detected no heartbeat of its watchdog|\bHeartbeat monitor timed out!"
-            r"|Watchdog caught collective operation timeout: WorkNCCL|\bSome NCCL operations have failed or timed out"
+            r"|Watchdog caught collective operation timeout: WorkNCCL|\bWorkNCCL\(.{1,300}\btimed out in blocking wait"
+            r"|\bSome NCCL operations have failed or timed out"
             r"|\bTo avoid data inconsistency, we are taking the entire process down"
         ),
     ),
@@ -249,6 +256,8 @@ REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             "one of the commands exited",
             "sigkill_handler",
             "W&B process",
+            "AzureMLCompute",
+            "Job finished",
         ),
         (
             r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b"
@@ -258,6 +267,7 @@ REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|\bJob has reached the specified backoff limit$|^\(one of the commands exited with non-zero exit code; "
             r"|\bsigkill_handler\] Killing subprocess \d+$"
             r"|^wandb: Waiting for W&B process to finish\.\.\. \(failed \d+\)"
+            r"|^AzureMLCompute job failed\b|\bJob finished \(status: FAILED\w*\)"
             r"|^Finished: FAILURE$|^Build step '[^']{1,80}' marked build as failure"
             r"|^(?:mpirun|mpiexec|prterun) detected that one or more processes exited with non-zero status"
         ),

@@ -39,6 +39,7 @@ _LAUNCHERS: Final = (
     rf"|^\[\D{{3,60}} ?(?=-?\d{{1,10}} \(0x[0-9A-Fa-f]{{8}}\)\]$)"
     r"|^ERROR: Job failed: (?:command terminated with )?exit (?:code|status)"
     r"|\bexits with return code =|\b(?:Command|Task) exited with return code|^exit_codes:"
+    r"|^DONE: Running task '[^']{1,80}', exit status|\bJob \d+ failed with return code list:\s*\[(?:0, )*"
     r"|\bexited with a non-zero status of|\bterminated with an error exit status \("
     r"|^\(1\) Normal termination \(return value"
     r'|^Script done on .{1,80} \[COMMAND_EXIT_CODE="(?=\d+"\])'

@@ -25,6 +25,8 @@ class ErrorOrigin(StrEnum):
     """Where an error came from, which decides whether it can end the run."""
 
     MAIN = "main"
+    CAUGHT = "caught"
+    """What a script says of an error that it has caught."""
     CHILD = "child"
     """A process started by the run: a data loader worker, another rank."""
     WRAPPER = "wrapper"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from trainmaster.bot.reading.console.caught import HINTS as CAUGHT_HINTS
+from trainmaster.bot.reading.console.caught import is_caught
 from trainmaster.bot.reading.console.deaths import DEATHS, REPEATS
 from trainmaster.bot.reading.console.errors import USER_STOP, judge_exception, judge_exit_code, kind_of
 from trainmaster.bot.reading.console.exit_codes import HINTS as EXIT_HINTS
@@ -135,22 +137,28 @@ _USER_STOP = LazyPattern(
     r"|Aborted[!.]|Stopping app - user stopped\b.*"
     r"|wandb: (?:Ctrl \+ C detected|Ctrl-c pressed|Terminating and syncing runs)\b.*|User aborted: stopping task\b.*"
     r"|.*\bReceived 2 death signal, shutting down workers\b.*"
-    r"|.*### TASK STOPPED - USER ABORTED\b.*|Gracefully [Ss]topping\.\.\. \(press Ctrl\+C again to force\)",
+    r"|.*### TASK STOPPED - USER ABORTED\b.*|DONE: Running task '[^']{1,80}' \(user aborted\)"
+    r"|\W*(?i:(?:\w+ ){0,2}training (?:was )?(?:interrupted|stopped|cancell?ed|aborted|terminated) by (?:the )?user\b)"
+    r".{0,60}"
+    r"|\W*(?:用户(?:手动)?(?:中断|终止|停止)了?训练|训练被用户(?:手动)?(?:中断|终止|停止)).{0,60}"
+    r"|Gracefully [Ss]topping\.\.\. \(press Ctrl\+C again to force\)",
     hints=(
         "^C",
         "KernelInterrupted",
         " user",
         "USER",
+        "用户",
         "Aborted",
         "wandb: ",
         "Ctrl+C",
         "User",
+        "(user aborted)",
         "death signal",
         *_BATCH_JOB,
     ),
 )
 """The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM.
-ClearML, W&B, Modal, click, Docker and the shell of Windows have words of their own."""
+ClearML, W&B, Modal, click, Docker, the shell of Windows and scripts that catch it have words of their own."""
 
 
 _HINTED: tuple[LazyPattern, ...] = (
@@ -162,7 +170,7 @@ _WORDS = tuple(
         [
             *(hint for pattern in _HINTED for hint in pattern.hints),
             *(hint for _, hints, _ in (*DEATHS, *REPEATS) for hint in hints),
-            *(*NATIVE_HINTS, *EXIT_HINTS),
+            *(*NATIVE_HINTS, *EXIT_HINTS, *CAUGHT_HINTS),
         ]
     )
 )
@@ -224,7 +232,10 @@ def _death(text: str, line: int) -> ConsoleFact | None:
         return _fatal(line, kind_of(match[1] or ""), text)
     if _USER_STOP.fullmatch(text):
         return _user_stop(text, line)
-    return _repeated(text, line) or _said_by_shell(text, line)
+    fact = _repeated(text, line) or _said_by_shell(text, line)
+    if fact is None and is_caught(text):
+        fact = _fatal(line, kind_of(text), text, ErrorOrigin.CAUGHT)
+    return fact
 
 
 def _said_by_shell(text: str, line: int) -> FatalError | None:
@@ -261,9 +272,9 @@ def _user_stop(text: str, line: int) -> FatalError:
     return FatalError(line=line, kind=CrashKind.EXCEPTION, origin=ErrorOrigin.MAIN, detail=USER_STOP, text=text)
 
 
-def _fatal(line: int, kind: CrashKind, text: str) -> FatalError:
+def _fatal(line: int, kind: CrashKind, text: str, origin: ErrorOrigin = ErrorOrigin.MAIN) -> FatalError:
     text = shortened(text)
-    return FatalError(line=line, kind=kind, origin=ErrorOrigin.MAIN, detail=text, text=text)
+    return FatalError(line=line, kind=kind, origin=origin, detail=text, text=text)
 
 
 def _notice(text: str, line: int) -> Notice | None:

@@ -122,10 +122,13 @@ class Outcome:
     def _direct_errors(self) -> list[tuple[FatalError, SummaryEntry]]:
         """In a run of many processes one dies first while the others still draw frames; then only the wrapper stands at
         the end, and the cause is an error that the run seemed to outlive."""
-        direct = [pair for pair in self._errors if pair[0].origin is not ErrorOrigin.WRAPPER]
+        direct = self._of({ErrorOrigin.MAIN, ErrorOrigin.CHILD}) or self._of({ErrorOrigin.CAUGHT})
         if self._errors and not direct and self._errors[0][0].kind is CrashKind.EXCEPTION:
             direct = [pair for pair in self._outlived if pair[0].kind is not CrashKind.EXCEPTION]
         return direct or self._errors
+
+    def _of(self, origins: set[ErrorOrigin]) -> list[tuple[FatalError, SummaryEntry]]:
+        return [pair for pair in self._errors if pair[0].origin in origins]
 
     def lines(self) -> set[int]:
         """The lines of all entries."""

@@ -354,8 +354,9 @@ def test_a_start_that_two_loggers_write_is_one(folder: Folder) -> None:
         "^C\nTraceback (most recent call last):\n  File x\nKeyboardInterrupt\n",
         "\nTraceback (most recent call last):\n  File x\nx.api.SignalException: Process 9 got signal: 2\n",
         "\nzsh: interrupt  python train.py\n",
+        "\n⚠️ Training interrupted by user\n",
     ],
-    ids=["traceback", "torchrun", "zsh"],
+    ids=["traceback", "torchrun", "zsh", "script"],
 )
 def test_control_c_is_a_stop(folder: Folder, said: str) -> None:
     first_training(folder)
@@ -366,9 +367,10 @@ def test_control_c_is_a_stop(folder: Folder, said: str) -> None:
     assert not [event for event in view.notable if event.kind == "run_crashed"]
 
 
-def test_an_error_that_training_outlives_is_no_end(folder: Folder) -> None:
+@pytest.mark.parametrize("said", ["Traceback (most recent call last):\n  File x\nValueError: y", "Training failed: y"])
+def test_an_error_that_training_outlives_is_no_end(folder: Folder, said: str) -> None:
     first_training(folder)
-    folder.write("\nTraceback (most recent call last):\n  File x\nValueError: y\n")
+    folder.write(f"\n{said}\n")
     assert folder.look().state is RunState.CRASHED
     folder.write(frame(3, 7) + frame(3, 8) + "\r")
     view = folder.look()

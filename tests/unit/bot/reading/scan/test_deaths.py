@@ -50,8 +50,38 @@ TOLD = {
         "The system is going down for reboot NOW!",
         "The system will power off now!",
         "[    0.000000] Linux version 6.1.0-13-amd64 (debian-kernel@lists.debian.org)",
+        "I 05-04 00:52:46 controller.py:100] The cluster is preempted.",
+        "ERROR: Job 1 failed with return code list: [0, 137]",
+        "AzureMLCompute job failed. PreemptionError: Nodes of this job got pre-empted.",
+        "DONE: Running task 'ab12', exit status -9",
+        "Container 'Build' exceeded memory limit.",
+        "Ultralytics HUB: Kill signal received! ❌",
     ),
+    "oom": (
+        "Error during training: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 14 GiB",
+        "- ERROR - Training failed: CUDA out of memory",
+        "❌ An error occurred: MPS backend out of memory. Tried to allocate 2.00 GiB",
+        "[ERROR] 训练失败: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "Error: [WinError 1455] Die Auslagerungsdatei ist zu klein",
+    ),
+    "cuda_error": (
+        "❌ Unexpected error: CUDA error: an illegal memory access was encountered",
+        "YOLO training failed with error: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    ),
+    "dataloader": (
+        "训练过程中出现错误：DataLoader worker (pid(s) 4711) exited unexpectedly",
+        "ERROR: Unexpected segmentation fault encountered in worker.",
+    ),
+    "nccl": ("[Rank 4] Work WorkNCCL(SeqNum=2, OpType=BROADCAST, Timeout(ms)=10800000) timed out in blocking wait.",),
     "exception": (
+        "Training failed: 'NoneType' object is not iterable",
+        "❌ Training failed!",
+        "An error occurred during model training: 'labels'",
+        "Error: [Errno 28] No space left on device: 'runs/train/weights/last.pt'",
+        "ERROR: Job 2 failed with return code list: [1]",
+        "DONE: Running task 'ab12', exit status 1",
+        "✗ Job finished (status: FAILED).",
+        "AzureMLCompute job failed.",
         "srun: error: gpu1: tasks 1,3: Segmentation fault (core dumped)",
         "[NbConvertApp] ERROR | Kernel died while waiting for execute reply.",
         "[I 2026-03-05 01:02:03.123 ServerApp] AsyncIOLoopKernelRestarter: restarting kernel (1/5), keep random ports",
@@ -86,6 +116,10 @@ TOLD = {
         "终止批处理操作吗(Y/N)? y",
         "バッチ ジョブを終了しますか (Y/N)?",
         "일괄 작업을 끝내시겠습니까 (Y/N)?",
+        "⚠️ Training interrupted by user",
+        "Model training was stopped by the user. Saving checkpoint...",
+        "用户中断训练",
+        "DONE: Running task 'ab12' (user aborted)",
     ),
     None: (
         "The system will reboot at Thu 2026-03-05 05:02:03 UTC!",
@@ -99,6 +133,16 @@ TOLD = {
         "^Cat and dog are the classes",
         "Aborted downloads: 0",
         "dl-tls.c: 493: note",
+        "AutoBatch: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "Training error: 0.123",
+        "Training failed: 0 of 5 folds",
+        "If training failed: read the docs",
+        "If training is interrupted by the user, resume it",
+        "Training failed before, resuming from last.pt",
+        "Error in training data: 3 labels were fixed",
+        "UserWarning: CUDA error: it was too slow",
+        "DONE: Running task 'ab12', exit status 0",
         "tcache_count 7",
     ),
 }
@@ -107,6 +151,13 @@ TOLD = {
 @pytest.mark.parametrize(("kind", "lines"), TOLD.items(), ids=map(str, TOLD))
 def test_an_end_is_told_by_whoever_saw_it(kind: str | None, lines: tuple[str, ...]) -> None:
     assert {line: told(line) for line in lines} == dict.fromkeys(lines, kind)
+
+
+def test_what_a_script_says_of_an_error_counts_where_no_traceback_is() -> None:
+    said = "Training failed: bad label\n"
+    for end, cause in (("\n" + said, said.strip()), (raised("ValueError: bad label") + said, "ValueError: bad label")):
+        assert scan(start() + frame(1, 3) + end).crash_detail == cause
+    assert not scan(start() + frame(1, 3) + "\n" + said + frame(1, 4) + frame(1, 5)).crashed
 
 
 def test_what_asyncio_says_between_is_of_the_announcement() -> None:
