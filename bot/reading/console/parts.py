@@ -74,15 +74,13 @@ def keeps_line_ends(fields: Any) -> bool:
     return isinstance(fields, dict) and (fields.keys() >= _OF_DOCKER or fields.keys() >= _OF_KAGGLE)
 
 
-def is_cut_by_error(piece: bytes, start: int) -> bool:
-    """Whether ``piece``, which begins so many bytes behind the beginning of its line, shows the errors of a process
-    where the runtime has cut its output. Without records, as ``docker logs`` prints it, nothing else tells."""
-    place = piece.find(ERROR)
-    if place < 0:
-        return False
-    stamp = _TIME_BYTES if re.fullmatch(_TIME, piece[max(0, place - _TIME_BYTES) : place]) else 0
-    cut = start + place - stamp
-    return cut > 0 and cut % (stamp + _CHUNK_BYTES) == 0
+def last_cuts(piece: bytes, start: int) -> list[int]:
+    """Where in ``piece``, which begins so many bytes behind the beginning of its line, the runtime may have cut that
+    line last. Without records, as ``docker logs`` prints it, nothing else tells of errors amid the output."""
+    end = start + len(piece)
+    stamped = _CHUNK_BYTES + _TIME_BYTES
+    cuts = [end - end % chunk - start for chunk in (_CHUNK_BYTES, stamped) if end > chunk]
+    return [cut for cut in cuts if 0 < cut < len(piece)]
 
 
 def names_stream(line: bytes) -> bool:
@@ -99,9 +97,9 @@ class CutLines:
         self._unfinished: bytes | None = None
         """The stream of which a line goes on, whatever the other one says meanwhile."""
 
-    def is_cut_by_error(self, piece: bytes) -> bool:
-        """Whether ``piece``, with which a line begins, shows the errors of a process amid a line of its output."""
-        if self._unfinished is None or ERROR not in piece:
+    def is_broken_by(self, piece: bytes) -> bool:
+        """Whether ``piece``, with which a line begins, is of the other stream, amid a line of the process's output."""
+        if self._unfinished is None:
             return False
         tag = _tag_of(piece)
         return tag is not None and tag["stream"] != self._unfinished
@@ -109,8 +107,10 @@ class CutLines:
     def begun(self, piece: bytes) -> bytes:
         """``piece``, with which a line begins, behind what the line before left unfinished."""
         tag = _tag_of(piece)
-        held, self._held = self._held, b""
         self._goes_on = tag is not None and tag["partial"] is not None
+        if self.is_broken_by(piece) and not self._goes_on:
+            return piece
+        held, self._held = self._held, b""
         if tag and (self._goes_on or tag["stream"] == self._unfinished):
             self._unfinished = tag["stream"] if self._goes_on else None
         return held + piece[tag.end() :] if tag and held else piece
@@ -142,7 +142,7 @@ def whole_piece(block: bytearray, start: int, stop: int, before_block: bytes) ->
     if head != start:
         return piece
     earlier = _tag_of(line_before(block, head) if head else before_block)
-    if earlier is None or not earlier["partial"]:
+    if earlier is None or not earlier["partial"] or earlier["stream"] != tag["stream"]:
         return piece
     return earlier.string[earlier.end() :].rpartition(b"\r")[2] + piece[tag.end() :]
 

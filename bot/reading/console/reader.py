@@ -9,6 +9,7 @@ from __future__ import annotations
 from trainmaster.bot.reading.console.encodings import WideText, too_short_for_utf16, utf16_of
 from trainmaster.bot.reading.console.facts import (
     ConsoleFact,
+    FatalError,
     Header,
     KeptBack,
     PlainBar,
@@ -33,7 +34,7 @@ from trainmaster.bot.reading.console.frames import (
     own_loop,
 )
 from trainmaster.bot.reading.console.messages import read_message
-from trainmaster.bot.reading.console.parts import CutLines, RecordParts, is_cut_by_error
+from trainmaster.bot.reading.console.parts import ERROR, CutLines, RecordParts, last_cuts
 from trainmaster.bot.reading.console.text import Wrapping
 from trainmaster.bot.reading.console.traceback import TracebackReader
 from trainmaster.bot.reading.console.wraps import Piece, WrappedRows
@@ -126,6 +127,11 @@ class SegmentReader:
         frames, _ = find_frames(line.decode("utf-8", "replace"), at_end=False, memory=memory)
         told = [named_losses(one, self.columns, yolov5=self._yolov5, masks=self._masks) for one in frames]
         return len(told) == 1 and told[0] is not None
+
+    def tells_error(self, piece: bytes) -> bool:
+        """Whether ``piece`` begins with an error of the process."""
+        said = self.wrapping.bare(piece.decode("utf-8", "replace"))[0].strip()
+        return ERROR in piece or isinstance(read_message(said, 0), FatalError)
 
     def _total_of(self, frame: Frame) -> int | None:
         """How many epochs there are. Where a narrow terminal cut digits off, as the log has said; None where nobody
@@ -303,8 +309,12 @@ class ConsoleReader:
         segments = line.split(b"\r")
         last = segments.pop()
         self._read_segments(segments, facts)
-        if is_cut_by_error(last, self._passed) or (self._begins_line and self._cut_lines.is_cut_by_error(last)):
+        cut = next((cut for cut in last_cuts(last, self._passed) if self._segments.tells_error(last[cut:])), 0)
+        if cut or (self._begins_line and self._cut_lines.is_broken_by(last)):
             facts.append(KeptBack(line=self.line))
+        if cut:
+            self._read_segments([last[:cut]], facts)
+            last = last[cut:]
         if self._begins_line and last:
             last = self._cut_lines.begun(last)
         self._read_segment(self._cut_lines.ended(last), facts)

@@ -14,13 +14,13 @@ from io import FileIO
 from pathlib import Path
 
 from trainmaster.bot.reading.console.encodings import utf16_of
-from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
+from trainmaster.bot.reading.console.facts import ConsoleFact, FatalError, Header, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.parts import (
     ERROR,
     TAG_BYTES,
-    is_cut_by_error,
     is_tagged,
+    last_cuts,
     line_before,
     names_stream,
     whole_piece,
@@ -164,13 +164,14 @@ class _Skimmer:
         return is_wrapped(self._read_at(self._size // 2, _SAMPLE_BYTES).partition(b"\n")[2])
 
     def _read_piece(self, piece: bytes, offset: int, *, at_end: bool = False) -> list[ConsoleFact]:
-        if is_cut_by_error(piece, offset - self._line):
-            raise NotSkimmableError
-        if ERROR in piece and names_stream(self._read_at(self._line, TAG_BYTES)):  # amid a line of the other one, maybe
-            raise NotSkimmableError
         reader = self._reader
+        if any(reader.tells_error(piece[cut:]) for cut in last_cuts(piece, offset - self._line)):
+            raise NotSkimmableError
         columns, val_columns = reader.columns, reader.val_columns
         facts = reader.read_long(piece, self._line, at_end=at_end)
+        tells_error = ERROR in piece or any(isinstance(fact, FatalError) for fact in facts)
+        if tells_error and names_stream(self._read_at(self._line, TAG_BYTES)):  # amid a line of the other one, maybe
+            raise NotSkimmableError
         alone = all(self._stands_alone(fact) for fact in facts)
         if at_end or reader.columns != columns or not alone or self._summary.hangs:
             self._catch_up(offset, columns, val_columns)

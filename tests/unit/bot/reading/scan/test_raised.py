@@ -138,13 +138,14 @@ def containerd_log(output: bytes, errors: bytes) -> bytes:
     return b"\n".join(TIME + stream + piece for stream, piece in pieces(output, errors))
 
 
+@pytest.mark.parametrize("error", [raised(ERROR).lstrip(), "Killed\n", "terminate called recursively\nAborted\n"])
 @pytest.mark.parametrize("frames", [100, 140, 300])
 @pytest.mark.parametrize("written", [docker_logs, docker_logs_with_times, containerd_log])
 def test_an_error_where_docker_cuts_a_line_may_have_ended_what_is_drawn_behind_it(
-    tmp_path: Path, frames: int, written: Callable[[bytes, bytes], bytes]
+    tmp_path: Path, frames: int, written: Callable[[bytes, bytes], bytes], error: str
 ) -> None:
     drawn = f"{start()}{''.join(frame(1, batch, batches=1_000) for batch in range(frames))}"
-    log = written(drawn.encode(), raised(ERROR).lstrip().encode())
+    log = written(drawn.encode(), error.encode())
     path = tmp_path / "docker.log"
     for behind, crashed in ((b"", True), (b"\n" + validation().encode(), False)):
         path.write_bytes(log + behind)
