@@ -128,7 +128,7 @@ class TracebackReader:
         elif not (self._chained or original):
             self._kind = _Kind.MAIN
         stripped = text.lstrip()
-        begins = stripped.startswith((_HEAD, "Original ", *_BOX_BEGINS))
+        begins = not before.strip() or stripped.startswith((_HEAD, "Original ", *_BOX_BEGINS))
         self._indent = len(text) - len(stripped) if begins else 0
         self.reading, self._lines, self._is_glued = True, 0, False
         self._in_box = self._below_box = False

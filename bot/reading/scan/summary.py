@@ -75,6 +75,8 @@ class LogSummary:
         """Whether an epoch began since the last non-finite frame, be it the same one again."""
         self._new_table = False
         """Whether a head was printed since the last frame, so that the next is no redrawing of it."""
+        self._elsewhere = False
+        """Whether a process of Ultralytics began behind an error. Unless it trains, it only validates or exports."""
 
     def add(self, fact: ConsoleFact) -> None:
         """Fold ``fact`` into the summary; facts come in their order."""
@@ -86,8 +88,7 @@ class LogSummary:
             case PlainBar():
                 self.plain_bar = fact
             case FatalError():
-                kind = USER_STOPPED if is_user_stop(fact.detail) else fact.kind.value
-                self._outcome.add(fact, self._entry(fact, fact.text, kind))
+                self._add_error(fact)
             case Header():
                 self._new_pass = self._new_table = True
                 self._outcome.begin_table()
@@ -104,8 +105,17 @@ class LogSummary:
             case _:
                 self._add_beginning(fact)
 
+    def _add_error(self, fact: FatalError) -> None:
+        entry = self._entry(fact, fact.text, USER_STOPPED if is_user_stop(fact.detail) else fact.kind.value)
+        if self._elsewhere:
+            self._entries.add_incident(entry)
+        else:
+            self._outcome.add(fact, entry)
+
     def _add_validation(self, fact: ValBar | ValRow) -> None:
-        if isinstance(fact, ValRow):
+        if self._elsewhere:
+            self.row = fact if isinstance(fact, ValRow) else self.row
+        elif isinstance(fact, ValRow):
             self._goes_on()
             self._outcome.end_table()
             self.row, self._validated = fact, True
@@ -126,9 +136,11 @@ class LogSummary:
             self._ended = True
 
     def _add_beginning(self, fact: ConsoleFact) -> None:
-        if isinstance(fact, RunBanner | Started | Resumed):
+        if isinstance(fact, RunBanner):
+            self._elsewhere = bool(self._outcome) or self._leaked
+            self._new_pass = True
+        elif isinstance(fact, Preparing | Started | Resumed):
             self._restarts()
-        if isinstance(fact, Preparing | Started | Resumed):
             self._begins(fact)
 
     @property
@@ -244,7 +256,7 @@ class LogSummary:
     def _goes_on(self) -> None:
         for entry in self._outcome.outlive():
             self._entries.add_notice(replaced(entry, kind=NoticeKind.RECOVERED_EXCEPTION.value))
-        self._leaked = False
+        self._leaked = self._elsewhere = False
 
     def _restarts(self) -> None:
         """A new process: what stands before it ended the one before."""
@@ -253,7 +265,7 @@ class LogSummary:
         for entry in [] if self.later_ends else self._outcome.entries:
             self._entries.add_incident(entry)
         self._outcome.restart()
-        self._leaked = False
+        self._leaked = self._elsewhere = False
         self._new_pass = True
         self.ended_early = None
 

@@ -54,6 +54,29 @@ def test_a_training_that_was_started_and_drew_no_frame_is_not_completed(first: s
     assert "NOT FINISHED: a new training was started at line" in verdict(first + again)
 
 
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (raised("torch.OutOfMemoryError: CUDA out of memory."), "oom"),
+        ("\nKilled\n", "killed"),
+        (raised("KeyboardInterrupt"), "exception"),
+        ("UserWarning: resource_tracker: There appear to be 1 leaked semaphore objects\n", "killed"),
+    ],
+    ids=["error", "killed", "user", "silent"],
+)
+@pytest.mark.parametrize(
+    "behind",
+    [f"{BANNER}{validation('0.3', '0.2')}", BANNER, BANNER + raised("FileNotFoundError: best.pt") + BANNER],
+    ids=["validates", "exports", "fails"],
+)
+def test_what_a_script_runs_behind_a_crash_leaves_it_one(end: str, kind: str, behind: str) -> None:
+    alone = scan(start() + frame(3, 7) + end)
+    report = scan(start() + frame(3, 7) + end + behind)
+    assert (report.crashed, report.crash_kind, report.verdict) == (True, kind, alone.verdict)
+    assert report.crash_detail == alone.crash_detail
+    assert not scan(start() + frame(3, 7) + end + behind + start() + frame(1, 1)).crashed
+
+
 @pytest.mark.parametrize("first", [DONE, DONE + FINAL, EARLY + FINAL], ids=["done", "validated", "early"])
 def test_the_final_validation_is_no_new_training(first: str) -> None:
     assert scan(first).completed
