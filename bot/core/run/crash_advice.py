@@ -25,6 +25,15 @@ _BY_RESOURCE: Final[tuple[tuple[str, str, Advice], ...]] = (
         ),
     ),
     (
+        "dataloader",
+        r"Caught \w+ in DataLoader worker",
+        Advice(
+            what="a data loader worker raised an error",
+            told="an error in a data loader worker",
+            then="Its own error stands behind it: look at the file that it names and at the disk that holds the data.",
+        ),
+    ),
+    (
         "exception",
         (
             r"(?i)no space left on device|Errno 28\b|disk quota exceeded|Errno 122\b|not enough space on the disk"

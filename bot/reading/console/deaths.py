@@ -198,8 +198,11 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.OOM,
-        ("crashed after using all available RAM", "tried to allocate more memory than is available"),
-        r"^Your (?:session|notebook) (?:crashed after using all available RAM|tried to allocate more memory)",
+        ("crashed after using all available RAM", "tried to allocate more memory than is available", "Cuda failure"),
+        (
+            r"^Your (?:session|notebook) (?:crashed after using all available RAM|tried to allocate more memory)"
+            r"|^Cuda failure (?:\d+ )?'out of memory'"  # below the words of NCCL
+        ),
     ),
     (
         CrashKind.CUDA_ERROR,

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import CrashKind, ErrorOrigin, FatalError, TrainFrame, ValBar
+from trainmaster.bot.reading.console.text import shortened
 from trainmaster.bot.reading.scan.entries import SummaryEntry
 from trainmaster.bot.reading.scan.telling import is_quiet
 from trainmaster.record import Fixed, replaced
 
 _MAX_PENDING = 100
+_OF_A_WORKER = " in DataLoader worker process "
+"""Torch raises again what a worker has raised, and puts its own traceback behind it."""
 _CONSEQUENCES = frozenset({CrashKind.KILLED, CrashKind.NCCL})
 _Bar = type[TrainFrame] | type[ValBar]
 
@@ -117,6 +120,9 @@ class Outcome:
         if chosen in stops:
             code = next((error.detail for error, _ in self._errors if error.detail.startswith("exit code")), None)
             detail = f"KeyboardInterrupt / {code}" if code else detail
+        inner = next((error.detail for error in errors if error.line > chosen.line), None)
+        if inner is not None and _OF_A_WORKER in detail:
+            detail = shortened(f"{inner} ({detail.partition(': ')[2]})")
         return Crash(kind=chosen.kind, detail=detail)
 
     def _direct_errors(self) -> list[tuple[FatalError, SummaryEntry]]:

@@ -77,6 +77,18 @@ CRASHES = {
         "dataloader",
         "Caught FileNotFoundError in DataLoader worker",
     ),
+    "worker_raised_and_why": (
+        raised("OSError: Caught OSError in DataLoader worker process 0.").rstrip("\n")
+        + "\nOriginal Traceback (most recent call last):\n  File x\nOSError: [Errno 5] Input/output error: '/a.jpg'\n",
+        "dataloader",
+        "OSError: [Errno 5] Input/output error: '/a.jpg' (Caught OSError in DataLoader worker process 0.)",
+    ),
+    "nccl_without_memory": (
+        raised("torch.distributed.DistBackendError: NCCL error in: x.cpp:12, unhandled cuda error\nLast error:")
+        + "Cuda failure 2 'out of memory'\n",
+        "oom",
+        "Cuda failure 2 'out of memory'",
+    ),
     "nccl": (
         raised("torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:1691, unhandled system error"),
         "nccl",

@@ -91,6 +91,9 @@ def test_words_in_any_language_are_no_end_where_they_go_on() -> None:
         pytest.param("OSError: [Errno 28] No space left on device: '/dev/shm/x'", "/dev/shm", id="shared memory"),
         pytest.param("OSError: [Errno 24] Too many open files", "ulimit -n", id="open files"),
         pytest.param("OSError: [Errno 24] Zu viele offene Dateien", "ulimit -n", id="open files, in German"),
+        pytest.param(
+            "KeyError: Caught KeyError in DataLoader worker process 0.", "the file", id="what a worker raised"
+        ),
         pytest.param("OSError: [Errno 28] 设备上没有空间", "Make space", id="disk, in Chinese"),
         pytest.param("MemoryError", "cache=False", id="main memory"),
         pytest.param("OSError: [Errno 12] Nicht genügend Hauptspeicher", "cache=False", id="main memory, in German"),
