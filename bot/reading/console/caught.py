@@ -24,7 +24,7 @@ _FAILED: Final = (
     r"|(?i:(?:an |unexpected |fatal )*(?:error|exception)(?: occurred)? (?:during|in|while) (?:\w+ ){0,3}training\b)"
     r"|(?i:training (?:error|exception|failure)(?= ?[:：]))"
     r"|(?:模型)?训练(?:过程)?中?(?:失败|出错|报错|异常|崩溃|(?:出现|发生|遇到)了?(?:错误|异常)))"
-    r"(?:[^:：\w]*$|[^:：]{0,40}[:：]\s*[^\s\d.])"
+    r"(?:[^:：\w]*$|[^:：]{0,40}[:：]\s*(?!(?i:none|no|false)\b)[^\s\d.])"
 )
 """A number behind the colon is a figure of the training."""
 HINTS: Final = (

@@ -137,6 +137,7 @@ TOLD = {
         "CUDA out of memory. Tried to allocate 2.00 GiB",
         "Training error: 0.123",
         "Training failed: 0 of 5 folds",
+        "Training failed runs: none",
         "If training failed: read the docs",
         "If training is interrupted by the user, resume it",
         "Training failed before, resuming from last.pt",
