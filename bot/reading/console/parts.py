@@ -76,7 +76,9 @@ def keeps_line_ends(fields: Any) -> bool:
 
 def last_cuts(piece: bytes, start: int) -> list[int]:
     """Where in ``piece``, which begins so many bytes behind the beginning of its line, the runtime may have cut that
-    line last. Without records, as ``docker logs`` prints it, nothing else tells of errors amid the output."""
+    line last. Without records, as ``docker logs`` prints it, nothing else tells of errors amid a bar."""
+    if not start:  # a bar is redrawn, and a record is not
+        return []
     end = start + len(piece)
     stamped = _CHUNK_BYTES + _TIME_BYTES
     cuts = [end - end % chunk - start for chunk in (_CHUNK_BYTES, stamped) if end > chunk]

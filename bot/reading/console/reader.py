@@ -131,7 +131,7 @@ class SegmentReader:
     def tells_error(self, piece: bytes) -> bool:
         """Whether ``piece`` begins with an error of the process."""
         said = self.wrapping.bare(piece.decode("utf-8", "replace"))[0].strip()
-        return ERROR in piece or isinstance(read_message(said, 0), FatalError)
+        return said.startswith(ERROR.decode()) or isinstance(read_message(said, 0), FatalError)
 
     def _total_of(self, frame: Frame) -> int | None:
         """How many epochs there are. Where a narrow terminal cut digits off, as the log has said; None where nobody
