@@ -12,6 +12,7 @@ from trainmaster.bot.reading.scan.telling import is_quiet
 from trainmaster.record import Fixed, replaced
 
 _MAX_PENDING = 100
+_OWN = frozenset({ErrorOrigin.MAIN, ErrorOrigin.CHILD})
 _OF_A_WORKER = " in DataLoader worker process "
 """Torch raises again what a worker has raised, and puts its own traceback behind it."""
 _CONSEQUENCES = frozenset({CrashKind.KILLED, CrashKind.NCCL})
@@ -128,13 +129,14 @@ class Outcome:
     def _direct_errors(self) -> list[tuple[FatalError, SummaryEntry]]:
         """In a run of many processes one dies first while the others still draw frames; then only the wrapper stands at
         the end, and the cause is an error that the run seemed to outlive."""
-        direct = self._of({ErrorOrigin.MAIN, ErrorOrigin.CHILD}) or self._of({ErrorOrigin.CAUGHT})
+        direct: list[tuple[FatalError, SummaryEntry]] = []
+        for pair in self._errors:
+            # What a script says of an error repeats a traceback that is before it.
+            if pair[0].origin in _OWN or (pair[0].origin is ErrorOrigin.CAUGHT and not direct):
+                direct.append(pair)
         if self._errors and not direct and self._errors[0][0].kind is CrashKind.EXCEPTION:
             direct = [pair for pair in self._outlived if pair[0].kind is not CrashKind.EXCEPTION]
         return direct or self._errors
-
-    def _of(self, origins: set[ErrorOrigin]) -> list[tuple[FatalError, SummaryEntry]]:
-        return [pair for pair in self._errors if pair[0].origin in origins]
 
     def lines(self) -> set[int]:
         """The lines of all entries."""

@@ -158,6 +158,10 @@ def test_what_a_script_says_of_an_error_counts_where_no_traceback_is() -> None:
     said = "Training failed: bad label\n"
     for end, cause in (("\n" + said, said.strip()), (raised("ValueError: bad label") + said, "ValueError: bad label")):
         assert scan(start() + frame(1, 3) + end).crash_detail == cause
+    assert (
+        scan(start() + frame(1, 3) + "\nError: CUDA error: x\n" + raised("AirflowException: 1")).crash_kind
+        == "cuda_error"
+    )
     assert not scan(start() + frame(1, 3) + "\n" + said + frame(1, 4) + frame(1, 5)).crashed
 
 
