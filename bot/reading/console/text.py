@@ -45,6 +45,8 @@ _PREFIX = LazyPattern(
     )+""",
     re.VERBOSE,
 )
+_CHUNK_HEAD = LazyPattern(r"\d{13} [\w.-]+:[\w.,:-]+ [A-Z]{4,8} ")
+"""ClearML puts it before the first of the lines that it reports at once."""
 _LEGACY = (
     *("gb18030", "big5", "shift_jis", "euc_jp", "cp949", "latin-1", "cp1250", "iso8859-2", "cp1251", "koi8-r", "cp866"),
     *("cp850", "cp1254", "cp1253"),
@@ -72,6 +74,7 @@ class Wrapping:
         text = segment.decode("utf-8", "replace").replace("\0", "")  # a file cut under its writer has a hole of NULs
         if "\ufffd" in text and len(segment) <= _MAX_LEGACY_BYTES and not _NO_WORDS.search(segment):
             text = self._of_another_console(segment, text)
+        text = _without_chunk_head(text)
         record = self._records.text_of(text, parts)
         if record is not None:
             text = record
@@ -119,6 +122,11 @@ class Wrapping:
         text, leveled = self._stamps.bare(text)
         match = _PREFIX.match(text) if _may_begin_with_prefix(text) else None
         return (text[match.end() :] if match else text), leveled
+
+
+def _without_chunk_head(text: str) -> str:
+    head = _CHUNK_HEAD.match(text) if text[:13].isdecimal() else None
+    return text[head.end() :] if head else text
 
 
 def _decoded(escaped: re.Match[str]) -> str:

@@ -48,6 +48,18 @@ def scan(log: str) -> ScanReport:
     return scan_stream(io.BytesIO(log.encode()))
 
 
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 20])
+@pytest.mark.parametrize(("end", "kind"), ENDS.values(), ids=ENDS.keys())
+def test_a_head_may_stand_before_the_first_of_many_lines(end: str, kind: str, every: int) -> None:
+    for first in range(every):
+        lines = [*BODY, *end.split("\n")]
+        heads = [
+            "" if (place - first) % every else f"{1683505870249 + place} gpu1:0,1 DEBUG " for place in range(len(lines))
+        ]
+        report = scan("".join(f"{head}{line}\n" for head, line in zip(heads, lines, strict=True)))
+        assert (report.crash_kind, report.last_epoch, report.map50) == (kind, 2, 0.712)
+
+
 def judged(log: str) -> tuple[str, bool, int | None, int]:
     report = scan(log)
     return report.crash_kind.value, report.completed, report.last_epoch, report.nan_loss_frames
