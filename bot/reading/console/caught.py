@@ -7,6 +7,11 @@ from typing import Final
 
 from trainmaster.bot.reading.console.patterns import any_in
 
+LOGGED: Final = (
+    r"(?:.{0,60}?\b(?:INFO|WARNING|ERROR|CRITICAL|FATAL)\b\W{1,8}"
+    r"(?:[\w.<>/-]{1,60}(?::[\w.<>-]{1,40}){0,2}\W{1,4})?)?"
+)
+"""What a logger of the script's own puts before its words, which no line of Ultralytics shows."""
 _CAUSE: Final = (
     r"(?:(?:CUDA|HIP|MPS backend|XPU) out of memory\. ?Tried to allocate|(?:CUDA|HIP|cuDNN|NCCL) error[: ]"
     r"|DataLoader worker \(pid|Caught \w+ in DataLoader worker|Unable to allocate [\d.]+ \w+ for an array"
@@ -15,11 +20,11 @@ _CAUSE: Final = (
 """What torch, the drivers and the system say."""
 _TOLD: Final = (
     r"^(?!.*(?i:warn)|AutoBatch|ERROR ❌|.*\bPlotting error|[\w.]+(?:Error|Exception):)"
-    rf"[^:：]{{1,80}}[:：]\s*{_CAUSE}"
+    rf"{LOGGED}[^:：]{{1,80}}[:：]\s*{_CAUSE}"
 )
 """Ultralytics goes on after what it tells so; AutoBatch tells of each size that does not fit without a label, too."""
 _FAILED: Final = (
-    r"^\W*(?:(?i:error|fatal|critical)\W+)?(?!(?i:if|when|in case|should)\b)(?:"
+    rf"^{LOGGED}\W*(?:(?i:error|fatal|critical)\W+)?(?!(?i:if|when|in case|should)\b)(?:"
     r"(?i:(?:\w+ ){0,3}training (?:(?:run|process|job) )?(?:has )?(?:failed|crashed)\b)"
     r"|(?i:(?:an |unexpected |fatal )*(?:error|exception)(?: occurred)? (?:during|in|while) (?:\w+ ){0,3}training\b)"
     r"|(?i:training (?:error|exception|failure)(?= ?[:：]))"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from trainmaster.bot.reading.console.caught import HINTS as CAUGHT_HINTS
-from trainmaster.bot.reading.console.caught import is_caught
+from trainmaster.bot.reading.console.caught import LOGGED, is_caught
 from trainmaster.bot.reading.console.deaths import DEATHS, REPEATS
 from trainmaster.bot.reading.console.errors import USER_STOP, judge_exception, judge_exit_code, kind_of
 from trainmaster.bot.reading.console.exit_codes import HINTS as EXIT_HINTS
@@ -138,8 +138,8 @@ _USER_STOP = LazyPattern(
     r"|wandb: (?:Ctrl \+ C detected|Ctrl-c pressed|Terminating and syncing runs)\b.*|User aborted: stopping task\b.*"
     r"|.*\bReceived 2 death signal, shutting down workers\b.*"
     r"|.*### TASK STOPPED - USER ABORTED\b.*|DONE: Running task '[^']{1,80}' \(user aborted\)"
-    r"|\W*(?i:(?:\w+ ){0,2}training (?:was )?(?:interrupted|stopped|cancell?ed|aborted|terminated) by (?:the )?user\b)"
-    r".{0,60}"
+    rf"|{LOGGED}\W*(?i:(?:\w+ ){{0,2}}training (?:was )?(?:interrupted|stopped|cancell?ed|aborted|terminated)"
+    r" by (?:the )?user\b).{0,60}"
     r"|\W*(?:用户(?:手动)?(?:中断|终止|停止)了?训练|训练被用户(?:手动)?(?:中断|终止|停止)).{0,60}"
     r"|Gracefully [Ss]topping\.\.\. \(press Ctrl\+C again to force\)",
     hints=(

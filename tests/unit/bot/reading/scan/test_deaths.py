@@ -62,6 +62,9 @@ TOLD = {
         "- ERROR - Training failed: CUDA out of memory",
         "❌ An error occurred: MPS backend out of memory. Tried to allocate 2.00 GiB",
         "[ERROR] 训练失败: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "| ERROR    | __main__:main:12 - Training failed: CUDA out of memory",
+        "ERROR:root:An error occurred: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "- __main__ - ERROR - train.py:12 - Error during training: CUDA out of memory",
         "Error: [WinError 1455] Die Auslagerungsdatei ist zu klein",
     ),
     "cuda_error": (
@@ -119,6 +122,7 @@ TOLD = {
         "⚠️ Training interrupted by user",
         "Model training was stopped by the user. Saving checkpoint...",
         "用户中断训练",
+        "| WARNING  | __main__:main:12 - Training interrupted by user",
         "DONE: Running task 'ab12' (user aborted)",
     ),
     None: (
