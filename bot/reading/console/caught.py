@@ -20,9 +20,9 @@ _CAUSE: Final = (
 """What torch, the drivers and the system say."""
 _TOLD: Final = (
     r"^(?!.*(?i:warn)|AutoBatch|ERROR ❌|.*\bPlotting error|[\w.]+(?:Error|Exception):)"
-    rf"{LOGGED}[^:：]{{1,80}}[:：]\s*{_CAUSE}"
+    rf"{LOGGED}(?:[^:：]{{1,80}}[:：]\s*{_CAUSE}|(?:CUDA|HIP|cuDNN) error: \S|DataLoader worker \(pid)"
 )
-"""Ultralytics goes on after what it tells so; AutoBatch tells of each size that does not fit without a label, too."""
+"""Ultralytics goes on after what it tells so; AutoBatch tells of memory that was not there, without a label."""
 _FAILED: Final = (
     rf"^{LOGGED}\W*(?:(?i:error|fatal|critical)\W+)?(?!(?i:if|when|in case|should)\b)(?:"
     r"(?i:(?:\w+ ){0,3}training (?:(?:run|process|job) )?(?:has )?(?:failed|crashed)\b)"

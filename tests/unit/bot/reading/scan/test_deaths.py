@@ -69,9 +69,11 @@ TOLD = {
     ),
     "cuda_error": (
         "❌ Unexpected error: CUDA error: an illegal memory access was encountered",
+        "CUDA error: an illegal memory access was encountered",
         "YOLO training failed with error: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
     ),
     "dataloader": (
+        "DataLoader worker (pid 4711) is killed by signal: Killed. ",
         "训练过程中出现错误：DataLoader worker (pid(s) 4711) exited unexpectedly",
         "ERROR: Unexpected segmentation fault encountered in worker.",
     ),
