@@ -221,9 +221,8 @@ class AdoptedReader:
         self._recorded = 1
         moved = told.log != self._console.path
         if moved or told.process != newest.process:
-            another = moved or is_another_start(
-                told.process, newest.process, self.view.heartbeat, self._read_before.grew_ts
-            )
+            beat, grew_ts = self.view.heartbeat, self._read_before.grew_ts
+            another = moved or is_another_start(told.process, newest.process, beat, grew_ts)
             if another and self._process_attempt == self._attempt and self._over_or_at_work:
                 events += self._begin(now, None, announced=True)
                 self._read_before.begun_unseen(self._attempt, None, self._read_to)
@@ -305,6 +304,7 @@ class AdoptedReader:
         if self._over_or_at_work and not (isinstance(fact, Started) and self._at.phase is Phase.FIRST_BATCH):
             self._begin(now, None, announced=False)
         elif self._from_epoch is None:
+            self._read_before.begins(self._attempt)
             self._rows.trained.begins(self._attempt, None)
         self._log_shows()
         if isinstance(fact, Resumed):
@@ -325,9 +325,8 @@ class AdoptedReader:
         self._log_shows()
         goes_on = self._frame is not None and self._frame.line == 0
         if self._frame is None or goes_on or frame.epoch != self._frame.epoch:
-            known = self._in_history or goes_on
-            known_ts = self._read_before.epoch_since_ts(self._attempt, frame.epoch) if known else None
-            self._at.epoch_since_ts = known_ts or now
+            known_ts = self._read_before.epoch_since_ts(self._attempt, frame.epoch)
+            self._at.epoch_since_ts = (known_ts if self._in_history or goes_on else None) or now
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events += [*self._announce(now), self._event(EventKind.EPOCH_STARTED, now, **started)]
         if self._redone:
@@ -350,10 +349,12 @@ class AdoptedReader:
     def _finished(self, now: float) -> list[Event]:
         """Epochs that ``results.csv`` reports and that were not told yet."""
         events: list[Event] = []
+        is_first = self._attempt == 1  # what lay there before it trained is not of it, unless it goes on with that
         for _ in range(2):
             try:
-                done = self._rows.may_be_of(self._attempt, self._console.path)
+                done = self._rows.may_be_of(self._attempt, self._console.path) or (is_first and self._frame is not None)
                 before = self._read_before.rows_before(self._attempt, self._rows.mark(), done=done)
+                before = None if is_first and self._from_epoch is not None else before
                 new = self._rows.new(self._attempt, self._origin, self._console.path, before)
                 self._read_before.caught_up(self._rows.mark())
             except OSError:

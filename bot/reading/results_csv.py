@@ -68,14 +68,14 @@ EMPTY = Results(columns=(), rows=())
 def parse_results(data: bytes) -> Results:
     """The rows of ``data``. What is no row (damage, a repeated header) is passed over; nothing raises."""
     text = data.decode(_encoding_of(data), "replace").removeprefix("\ufeff")
-    text = text.replace("\0", "")  # a power cut leaves a hole, and what a resume appends begins behind it
     lines = text.split("\n") if "\n" in text else text.split("\r")
     columns: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     separator = ","
     yolov5 = False
     rows: list[ResultsRow] = []
-    for line in lines[:-1]:
+    for whole in lines[:-1]:
+        line = whole.rpartition("\0")[2]  # a power cut leaves a hole, and what a resume appends begins behind it
         if begun := _HEAD.match(line):
             separator = begun[1]
         cells = _cells(line, separator)

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from trainmaster.bot.reading.plain_files import NotPlainError, Open, open_plain
 
@@ -19,6 +20,8 @@ DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 """One look reads no more; the rest comes at the next look."""
 MAX_LINE_BYTES = 1024 * 1024
 """Of a longer line only the beginning is kept."""
+_HOLE: Final = bytes(4)
+"""No text has it in any encoding. A network file system tells of a size before it has the bytes, and shows zeros."""
 
 
 class TailNote(StrEnum):
@@ -97,7 +100,7 @@ def _read(path: Path, cursor: Cursor | None, max_bytes: int, open_file: Open) ->
     descriptor = open_file(path)
     try:
         status = os.fstat(descriptor)
-        head = os.pread(descriptor, HEAD_BYTES, 0)
+        head = os.pread(descriptor, HEAD_BYTES, 0).partition(_HOLE)[0]
         note = _judge(status, head, cursor)
         if note is TailNote.REPLACED and cursor is not None:
             rest = _rotated_rest(path, cursor, max_bytes, open_file)
@@ -107,6 +110,9 @@ def _read(path: Path, cursor: Cursor | None, max_bytes: int, open_file: Open) ->
         data = os.pread(descriptor, min(max_bytes, max(0, status.st_size - offset)), offset)
     finally:
         os.close(descriptor)
+    more = offset + len(data) < status.st_size
+    if not more and data.endswith(_HOLE):
+        data = data.rstrip(b"\0")
     if not data and note is TailNote.GREW:
         note = TailNote.UNCHANGED
     after = Cursor(
@@ -117,7 +123,7 @@ def _read(path: Path, cursor: Cursor | None, max_bytes: int, open_file: Open) ->
         head_bytes=len(head),
         head_crc=zlib.crc32(head),
     )
-    return TailRead(data=data, cursor=after, note=note, more=after.offset < status.st_size)
+    return TailRead(data=data, cursor=after, note=note, more=more)
 
 
 def _judge(status: os.stat_result, head: bytes, cursor: Cursor | None) -> TailNote:

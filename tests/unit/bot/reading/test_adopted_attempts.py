@@ -217,11 +217,14 @@ def test_a_restart_that_only_the_csv_showed_is_found_again_by_the_next_bot(folde
     assert nan_keys(view) == nan_keys(before)
 
 
-def test_rows_of_a_training_before_the_adoption_are_not_this_ones(folder: Folder) -> None:
-    folder.csv(rows(1, 2, 3, 4, 5), age_s=3600)
-    folder.write(START + frame(1, 3) + "\r")
+@pytest.mark.parametrize(("older", "drawn"), [((1, 2, 3, 4, 5), frame(1, 3) + "\r"), ((1,), "")])
+def test_rows_of_a_training_before_the_adoption_are_not_this_ones(folder: Folder, older: list[int], drawn: str) -> None:
+    folder.csv(rows(*older), age_s=3600)
+    folder.write(START + drawn)
+    assert story(folder.look()) == ([(1, 1, False)] if drawn else [])
+    folder.write(frame(1, 10) + "\n")
     assert story(folder.look()) == [(1, 1, False)]
-    folder.write(frame(1, 10) + "\n" + HEADER + frame(2, 1) + "\r")
+    folder.write(HEADER + frame(2, 1) + "\r")
     folder.csv(rows(1, loss=0.7))
     view = folder.look()
     assert story(view) == [(1, 1, True), (1, 2, False)]

@@ -182,6 +182,15 @@ def test_a_row_of_an_attempt_that_had_drawn_no_frame_before_its_log_was_emptied_
     assert folder.look().epochs[2, 1].finished
 
 
+def test_rows_before_a_resume_that_was_adopted_as_it_began_are_of_its_run(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.csv(rows(1, 2))
+    folder.write(RESUME)
+    folder.look()
+    folder.write(frame(3, 3) + "\r")
+    assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, False)]
+
+
 @pytest.mark.parametrize("noted", [None, 7, ["x"], [[1, "run_crashed"]], [["1", "x", {}]], [[1, "phase", {}]]])
 def test_what_was_noted_of_an_end_may_be_anything(folder: Clocked, noted: object) -> None:
     path = folder.record.with_suffix(".heard")

@@ -125,6 +125,7 @@ def test_damage_within_is_passed_over() -> None:
     ("text", "epochs"),
     [
         pytest.param(PLAIN + plain(1) + "\0" * 300 + plain(2) + plain(3), [1, 2, 3], id="a hole of a power cut"),
+        pytest.param(PLAIN + plain(1)[:-9] + "\0" * 300 + plain(2), [2], id="a hole that begins in a row"),
         pytest.param(PLAIN + plain(1) + PLAIN[:30] + "\n" + plain(2), [1, 2], id="a torn head"),
         pytest.param((PLAIN + plain(1) + plain(2)).replace("\n", "\r"), [1, 2], id="carriage returns alone"),
     ],

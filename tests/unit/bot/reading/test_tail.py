@@ -92,6 +92,15 @@ def test_a_touched_file_is_not_taken_for_new(log: Path) -> None:
     assert read_new(log, cursor).note is TailNote.UNCHANGED
 
 
+def test_bytes_that_a_network_file_system_still_owes_are_read_once_they_are_there(log: Path) -> None:
+    append(log, bytes(9))
+    early = read_new(log, None)
+    assert (early.data, early.more) == (b"one\ntwo\n", False)
+    log.write_bytes(b"one\ntwo\nthree\nfo")
+    look = read_new(log, early.cursor)
+    assert (look.data, look.note) == (b"three\nfo", TailNote.GREW)
+
+
 def test_a_replaced_file_is_read_from_its_beginning(log: Path) -> None:
     cursor = read_new(log, None).cursor
     fresh = log.with_name("fresh")
