@@ -36,8 +36,8 @@ class _Span:
     ends_unseen: bool = False
 
     def began_with(self, epoch: int) -> bool:
-        """Whether ``epoch`` is the first or a later one."""
-        return self.begins_unseen or (self.first is not None and epoch >= self.first)
+        """Whether ``epoch`` is the first or a later one, or may be."""
+        return self.begins_unseen or (self.ends_unseen if self.first is None else epoch >= self.first)
 
 
 class Trained:

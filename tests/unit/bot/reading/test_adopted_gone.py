@@ -173,12 +173,16 @@ def test_a_row_behind_whose_time_the_log_lags_is_told_when_that_comes(folder: Cl
     assert folder.look().epochs[2, 3].finished
 
 
-def test_a_row_of_an_attempt_that_had_drawn_no_frame_before_its_log_was_emptied_is_told(folder: Clocked) -> None:
+@pytest.mark.parametrize("reopened", [False, True], ids=["bot runs on", "bot was restarted"])
+def test_a_row_of_an_attempt_that_had_drawn_no_frame_before_its_log_was_emptied_is_told(
+    folder: Clocked, reopened: bool
+) -> None:
     folder.write(START, anew=True)
     folder.watch()
     folder.csv(rows(1, loss=float("nan")))
     folder.write("", anew=True)
-    folder.open()
+    if reopened:
+        folder.open()
     assert folder.look().epochs[2, 1].finished
 
 
