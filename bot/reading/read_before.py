@@ -232,7 +232,7 @@ class ReadBefore:
         crc, offset = self._known.get("head_crc"), self._count("offset", 0)
         if offset > status.st_size or (isinstance(crc, int) and zlib.crc32(head) != crc):
             return True
-        return status.st_ino != self._known.get("inode") and not is_copy(len(head), offset, status)
+        return status.st_ino != self._known.get("inode") and not is_copy(head, offset, status)
 
     def _count(self, name: str, otherwise: int) -> int:
         value = self._known.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,7 +16,9 @@ HEAD_BYTES = 16 * 1024
 """The first bytes tell a file from another one that got the same inode, or was written anew. Two trainings of one
 command begin with some 6 KiB that are the same: arguments and layers, before the first time is told."""
 _COPY_BYTES = 8 * 1024
-"""Two files whose beginnings have as much in common are of one training."""
+"""Two files whose beginnings have as much in common are of one training, and so are those that show the same rate of
+work."""
+_RATE: Final = re.compile(rb"\d[KMG]?it/s|\ds/it")
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 """One look reads no more; the rest comes at the next look."""
 MAX_LINE_BYTES = 1024 * 1024
@@ -131,16 +134,17 @@ def _judge(status: os.stat_result, head: bytes, cursor: Cursor | None) -> TailNo
         return TailNote.FIRST
     same_head = zlib.crc32(head[: cursor.head_bytes]) == cursor.head_crc
     if (status.st_dev, status.st_ino) != (cursor.device, cursor.inode):
-        return TailNote.GREW if same_head and is_copy(cursor.head_bytes, cursor.offset, status) else TailNote.REPLACED
+        is_same = same_head and is_copy(head[: cursor.head_bytes], cursor.offset, status)
+        return TailNote.GREW if is_same else TailNote.REPLACED
     if status.st_size < cursor.offset:
         return TailNote.TRUNCATED
     return TailNote.GREW if same_head else TailNote.REPLACED
 
 
-def is_copy(head_bytes: int, offset: int, status: os.stat_result) -> bool:
+def is_copy(head: bytes, offset: int, status: os.stat_result) -> bool:
     """Whether another file with the same head is what was read up to ``offset``: an editor, ``rsync``, ``sed -i`` or a
     move to another disk write it anew. A shorter head may be that of every training of one command."""
-    return head_bytes >= _COPY_BYTES and status.st_size >= offset
+    return status.st_size >= offset and (len(head) >= _COPY_BYTES or _RATE.search(head) is not None)
 
 
 def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int, open_file: Open) -> TailRead | None:

@@ -282,7 +282,7 @@ def test_telling_more_of_a_run_begins_no_attempt(folder: Folder) -> None:
     assert (view.attempt, len(story(view))) == (1, 3)
 
 
-@pytest.mark.parametrize("lines", [1200, 3000])
+@pytest.mark.parametrize("lines", [0, 1200, 3000])
 @pytest.mark.parametrize("reopened", [False, True], ids=["bot runs on", "bot was restarted"])
 def test_a_log_that_an_editor_wrote_anew_is_of_the_same_attempt(folder: Folder, reopened: bool, lines: int) -> None:
     folder.write("layers\n" * lines)
