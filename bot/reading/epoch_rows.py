@@ -77,24 +77,28 @@ class EpochRows:
             self._stamp, self._crc = stamp, zlib.crc32(repr(rows).encode())
         return status.st_mtime_ns
 
-    def _is_as_before(self, newest: int, epochs: Sequence[int], before: list[int] | None) -> bool:
-        """Whether the rows are those of the mark, whoever wrote them anew, began another one or touched the file since;
-        ``newest`` was not seen to come to the same by itself."""
+    def _last_with_rows(self, newest: int, epochs: Sequence[int], before: tuple[int, list[int]] | None) -> int:
+        """The newest attempt that may have rows: one before those of ``before`` where the rows are those of its mark,
+        whoever wrote them anew, began another file or touched it since, and none was seen to come to the same."""
         mark = self.mark()
         if mark is None or before is None:
-            return False
+            return newest
+        first, then = before
         rows = self._results.rows
-        came_to_it = bool(rows) and self.trained.ended_with(newest, epochs[-1], rows[-1].named("train/"))
-        same_time, same_rows = (now == then for now, then in zip(mark, before, strict=True))
-        return (same_rows and (same_time or not came_to_it)) or (same_time and before[1] == NO_CHECKSUM)
+        came_to_it = bool(rows) and any(
+            self.trained.ended_with(one, epochs[-1], rows[-1].named("train/")) for one in range(first, newest + 1)
+        )
+        same_time, same_rows = (one == other for one, other in zip(mark, then, strict=True))
+        as_before = (same_rows and (same_time or not came_to_it)) or (same_time and then[1] == NO_CHECKSUM)
+        return first - 1 if as_before else newest
 
     def may_be_of(self, attempt: int, log: Path) -> bool:
         """Whether the file may hold a row of ``attempt``: it has finished an epoch, or its console lags behind."""
         return self.trained.has_finished(attempt) or _mtime_ns(self._path) > _mtime_ns(log)
 
-    def new(self, newest: int, origin: EpochOrigin, log: Path, before: list[int] | None) -> NewRows:
-        """Rows, or figures of them, that were not told yet. ``newest`` is the newest attempt; a file of the mark
-        ``before`` holds nothing of it.
+    def new(self, newest: int, origin: EpochOrigin, log: Path, before: tuple[int, list[int]] | None) -> NewRows:
+        """Rows, or figures of them, that were not told yet. ``newest`` is the newest attempt; ``before``: since which
+        one a file of which mark holds nothing.
 
         Raises:
             OSError: the file is there and can't be read.
@@ -107,7 +111,7 @@ class EpochRows:
         self._placed_stamp, self._placed_at = self._stamp, self.trained.changes
         shift = origin.shift_of(self._results)
         epochs = [row.epoch + shift for row in self._results.rows]
-        older = self._is_as_before(newest, epochs, before)
+        last = self._last_with_rows(newest, epochs, before)
         losses = [row.named("train/") for row in self._results.rows]
         ahead = mtime_ns >= _mtime_ns(log)
 
@@ -118,7 +122,7 @@ class EpochRows:
             noted = self.told.get(key, NO_CHECKSUM)
             return None if noted == NO_CHECKSUM else noted == _checksum(values)
 
-        attempts = self.trained.place(epochs, newest - older, ahead=ahead, losses=losses, told=told)
+        attempts = self.trained.place(epochs, last, ahead=ahead, losses=losses, told=told)
         placed = zip(attempts, epochs, strict=True)
         self._pending = any(one is None or (one < newest and self.trained.waits_for(newest, at)) for one, at in placed)
         found: list[PlacedRow] = []

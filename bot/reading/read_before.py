@@ -72,8 +72,9 @@ class ReadBefore:
         """The mark of ``results.csv`` at the last look at the end of the log, be it of the bot before this. It is only
         ever compared with itself: a file system's clock may be ahead of the bot's, or behind."""
         start = self._known.get("start")
-        self._start: list[Any] = start if isinstance(start, list) and len(start) == 2 else [0, None]
-        """The newest attempt whose beginning was seen, and the ``results.csv`` that holds nothing of it."""
+        whole = isinstance(start, list) and len(start) == 2 and type(start[0]) is int
+        self._start: list[Any] = start if isinstance(start, list) and whole else [0, None]
+        """An attempt whose beginning was seen, and the ``results.csv`` that holds nothing of it, nor of later ones."""
         self._has_just_begun = False
 
     def left(self, attempt: int, log: Path, offset: int) -> int | None:
@@ -120,22 +121,27 @@ class ReadBefore:
     def begins(self, attempt: int) -> None:
         """The log shows that ``attempt`` has begun since the last look."""
         if not self._is_history:
-            self._start, self._has_just_begun = [attempt, self._rows], True
+            self._begins_behind(attempt, self._rows)
+            self._has_just_begun = True
+
+    def _begins_behind(self, attempt: int, rows: list[int] | None) -> None:
+        if rows is None or rows != self._start[1]:  # else nothing was written since an earlier one began
+            self._start = [attempt, rows]
 
     def caught_up(self, rows: list[int] | None) -> None:
         """A look has come to the end of the log: what begins from here on is not in the file of that mark."""
         self._rows = rows
 
-    def rows_before(self, attempt: int, rows: list[int] | None, *, done: bool) -> list[int] | None:
-        """The mark of the ``results.csv`` that holds nothing of ``attempt``, which may have ``done`` an epoch by now;
-        None where none is known."""
-        number = self._start[0]
-        if number != attempt:
+    def rows_before(self, attempt: int, rows: list[int] | None, *, done: bool) -> tuple[int, list[int]] | None:
+        """Since which attempt there is nothing in the ``results.csv`` of which mark, up to ``attempt``, which may have
+        ``done`` an epoch by now; None where that is not known."""
+        if self._start[0] > attempt:
             return None
         if self._has_just_begun and not done:
-            self._start = [number, rows]
+            self._begins_behind(attempt, rows)
         self._has_just_begun = False
-        return _mark_of(self._start[1])
+        mark = _mark_of(self._start[1])
+        return None if mark is None else (self._start[0], mark)
 
     def done_up_to(self, number: int) -> dict[int, list[int]]:
         """The epochs that were told of each attempt up to ``number``, with which the log begins: it may have been cut

@@ -195,6 +195,21 @@ def test_rows_before_a_resume_that_was_adopted_as_it_began_are_of_its_run(tmp_pa
     assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, False)]
 
 
+def test_rows_from_before_two_resumes_are_not_of_the_first_whose_log_is_gone(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write(START + "".join(frame(epoch, 10) + "\n" + HEADER for epoch in (1, 2, 3)))
+    folder.csv("epoch,train/box_loss,val/box_loss\n1,0.5,0.9\n2,0.5,0.9\n3,0.5,0.9\n", header=False)  # of 8.2: no time
+    assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, True)]
+    folder.write(RESUME, anew=True)
+    folder.look()
+    folder.write(frame(3, 10) + "\n")
+    folder.look()
+    folder.look()
+    folder.write(RESUME, anew=True)
+    folder.open()
+    assert (folder.look().attempt, (2, 3) in folder.look().epochs) == (3, False)
+
+
 @pytest.mark.parametrize("noted", [None, 7, ["x"], [[1, "run_crashed"]], [["1", "x", {}]], [[1, "phase", {}]]])
 def test_what_was_noted_of_an_end_may_be_anything(folder: Clocked, noted: object) -> None:
     path = folder.record.with_suffix(".heard")
