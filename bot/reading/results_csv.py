@@ -122,7 +122,7 @@ def _as_ultralytics(name: str) -> str:
     return f"lr/pg{rate[1]}" if rate else name
 
 
-_HEAD: Final = re.compile(r"""\s*["']?epoch["']?\s*([,;\t])""", re.IGNORECASE)
+_HEAD: Final = re.compile(r"""[\s"']*epoch[\s"']*([,;\t])""", re.IGNORECASE)
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 

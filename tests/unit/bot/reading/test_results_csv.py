@@ -104,6 +104,7 @@ QUOTED = "".join(",".join(f'"{cell}"' for cell in line.split(",")) + "\n" for li
         pytest.param(SAVED_ANEW.replace(",", ";").replace(".", ",").encode(), id="decimal commas"),
         pytest.param(SAVED_ANEW.replace(",", "\t").encode("utf-16"), id="tabs"),
         pytest.param(QUOTED.encode(), id="quoted"),
+        pytest.param(QUOTED.replace(',"', ',"   ').replace('"epoch', '"   epoch').encode(), id="blanks in quotes"),
         pytest.param(QUOTED.replace(",", ", ").encode(), id="quoted behind blanks"),
         pytest.param(QUOTED.replace('"', "'").encode(), id="quoted with apostrophes"),
         pytest.param(b"\xef\xbb\xbf" + QUOTED.replace(",", ";").replace("\n", "\r\n").encode(), id="all of it"),
