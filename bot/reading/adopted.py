@@ -121,7 +121,7 @@ class AdoptedReader:
         grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
-            history_bytes = self._read_before.left(self._recorded, self._console.path, self._read_to)
+            history_bytes = self._read_before.left(self._recorded, self._console.path, self._console.read_to)
             self._in_history = history_bytes is not None
             look = self._console.look(history_bytes)
             errors += unread(self._console.path, look)
@@ -142,7 +142,7 @@ class AdoptedReader:
             grew = True
         self._in_history = False
         if caught_up:
-            self._read_before.left(self._recorded, self._console.path, self._read_to)
+            self._read_before.left(self._recorded, self._console.path, self._console.read_to)
             self._process_attempt = self._process_attempt or self._attempt
             events += self._finished(now) or self._end_of_before()
         self._note(now, tells=bool(events))
@@ -225,7 +225,7 @@ class AdoptedReader:
             another = moved or is_another_start(told.process, newest.process, beat, grew_ts)
             if another and self._process_attempt == self._attempt and self._over_or_at_work:
                 events += self._begin(now, None, announced=True)
-                self._read_before.begun_unseen(self._attempt, None, self._read_to)
+                self._read_before.begun_unseen(self._attempt, None, self._console.read_to)
             self._process_attempt = self._attempt
         if moved:
             self._console = self._open_console(told.log, _LOOK_BYTES)
@@ -363,18 +363,14 @@ class AdoptedReader:
             if new.begun_anew_with is None:
                 break
             events += self._begin(now, new.begun_anew_with, announced=True)
-            self._read_before.begun_unseen(self._attempt, new.begun_anew_with, self._read_to)
+            self._read_before.begun_unseen(self._attempt, new.begun_anew_with, self._console.read_to)
         return events
 
     def _begun_unseen_before(self, now: float) -> list[Event]:
         """The attempt that the log does not show, which began when it had been read so far, before the bot was started
         again."""
-        begun = self._read_before.begun_at(self._attempt + 1, self._read_to) if self._in_history else None
+        begun = self._read_before.begun_at(self._attempt + 1, self._console.read_to) if self._in_history else None
         return self._begin(now, begun[1], announced=True) if begun else []
-
-    @property
-    def _read_to(self) -> int:
-        return self._console.cursor.offset if self._console.cursor else 0
 
     def _epoch_finished(self, placed: PlacedRow, now: float) -> Event:
         self._in_history = self._read_before.knows_epoch(placed.attempt, placed.epoch) and not placed.again

@@ -30,6 +30,11 @@ class ConsoleFollower:
         self._reader = ConsoleReader()
         self._max_bytes = max_bytes
 
+    @property
+    def read_to(self) -> int:
+        """Up to which byte the log has been read."""
+        return self.cursor.offset if self.cursor else 0
+
     def look(self, max_bytes: int | None = None) -> ConsoleLook:
         """The facts of the bytes since the last look, of ``max_bytes`` at most. Never raises."""
         limit = self._max_bytes if max_bytes is None else min(max_bytes, self._max_bytes)
