@@ -46,7 +46,8 @@ class EpochRows:
         self._path = path
         self._results: Results = EMPTY
         self._stamp: tuple[int, int] | None = None
-        """The time and the size of the file when it was read: there are disks that know no time, or only seconds."""
+        """The time and the size of the file when it was read, -1 as long as bytes of it may come later: there are disks
+        that know no time, or only seconds."""
         self._placed_stamp: tuple[int, int] | None = None
         self._crc = 0
         self._placed_at = -1
@@ -70,11 +71,11 @@ class EpochRows:
             status = self._path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        stamp = status.st_mtime_ns, status.st_size
-        if stamp != self._stamp:
+        if (status.st_mtime_ns, status.st_size) != self._stamp:
             self._results = read_results(self._path)
             rows = [(row.epoch, *row.values.items()) for row in self._results.rows]
-            self._stamp, self._crc = stamp, zlib.crc32(repr(rows).encode())
+            size = -1 if self._results.has_holes else status.st_size
+            self._stamp, self._crc = (status.st_mtime_ns, size), zlib.crc32(repr(rows).encode())
         return status.st_mtime_ns
 
     def _last_with_rows(self, newest: int, epochs: Sequence[int], before: tuple[int, list[int]] | None) -> int:

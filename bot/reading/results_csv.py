@@ -45,6 +45,8 @@ class Results:
     rows: tuple[ResultsRow, ...]
     yolov5: bool = False
     """Whether YOLOv5 wrote it, which counts epochs from 0 on its console too."""
+    has_holes: bool = False
+    """Whether zeros stand in it: a network file system may have the bytes later, at the same size and time."""
 
     @property
     def from_zero(self) -> bool:
@@ -88,7 +90,7 @@ def parse_results(data: bytes) -> Results:
             yolov5 = columns != named
         elif row := _row_of(columns, cells) or _row_of(columns, _cells(line, ",")):
             rows.append(row)  # a trainer goes on in its own way in a file that a spreadsheet has saved
-    return Results(columns=columns, rows=tuple(rows), yolov5=yolov5)
+    return Results(columns=columns, rows=tuple(rows), yolov5=yolov5, has_holes=bytes(4) in data)
 
 
 def read_results(path: Path) -> Results:

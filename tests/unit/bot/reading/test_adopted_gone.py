@@ -210,6 +210,15 @@ def test_rows_from_before_two_resumes_are_not_of_the_first_whose_log_is_gone(tmp
     assert (folder.look().attempt, (2, 3) in folder.look().epochs) == (3, False)
 
 
+def test_a_row_whose_bytes_a_network_file_system_has_later_is_told(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write(START + frame(1, 10) + "\n")
+    folder.csv("\0" * len(rows(1)))
+    assert story(folder.look()) == [(1, 1, False)]
+    folder.csv(rows(1))  # as large and as old as before
+    assert story(folder.look()) == [(1, 1, True)]
+
+
 @pytest.mark.parametrize("noted", [None, 7, ["x"], [[1, "run_crashed"]], [["1", "x", {}]], [[1, "phase", {}]]])
 def test_what_was_noted_of_an_end_may_be_anything(folder: Clocked, noted: object) -> None:
     path = folder.record.with_suffix(".heard")
