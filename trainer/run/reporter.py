@@ -69,6 +69,8 @@ class Reporter:
         self._row_counts = (0, 0)
         self._row_began = LossSums()
         self._epoch_began = time.monotonic()
+        self._counted_since = self._epoch_began
+        """Of the epoch, this process may have trained the end alone."""
         self._batch_began: float | None = None
         self._longest_batch_s: float | None = None
         self._images = 0
@@ -82,6 +84,7 @@ class Reporter:
         self.tally.start_epoch()
         self._clipped_before_epoch = step.gradients.clipped
         self._epoch_began, self._images = time.monotonic(), 0
+        self._counted_since = self._epoch_began
         if self._batch_began is not None:
             self._batch_began = time.monotonic()
         self._row_began = LossSums()
@@ -163,13 +166,10 @@ class Reporter:
         self._recorder.event(EventKind.NOTICE, text=text)
         LOGGER.warning(text)
 
-    def here(self, kind: EventKind, **fields: Any) -> None:
-        """An event at the batch in work."""
-        self._recorder.event(kind, epoch=self._position.epoch + 1, batch=self._position.index + 1, **fields)
-
     def beat(self, trainer: EngineTrainer, step: StepGuard, *, force: bool = False) -> None:
         """The heartbeat has the counts of now, if one is due or forced."""
-        elapsed_s = time.monotonic() - self._epoch_began
+        now = time.monotonic()
+        counted_s = now - self._counted_since
         norms = step.gradients.history.recent()
         self._recorder.beat(
             force=force,
@@ -190,8 +190,8 @@ class Reporter:
             clipped=step.gradients.clipped,
             clipped_epoch=step.gradients.clipped - self._clipped_before_epoch,
             streak=self.tally.budget.streak,
-            images_per_s=self._images / elapsed_s if elapsed_s > 0 else None,
-            epoch_elapsed_s=elapsed_s,
+            images_per_s=self._images / counted_s if counted_s > 0 else None,
+            epoch_elapsed_s=now - self._epoch_began,
             longest_batch_s=self._longest_batch_s,
             memory_gib=trainer._get_memory(),  # noqa: SLF001 - what the progress line shows
         )

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 
+from tests.support.clocks import SetClock
+from trainmaster.trainer.batches.norms import NormSummary
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.run.reporter import LossSums, Reporter, rate_of
 from trainmaster.trainer.run.validation import numbers_of, unknown_metrics_to_zero
@@ -69,6 +72,26 @@ def test_only_another_class_is_told(before: str | None, told: bool) -> None:
     reporter.notice = notices.append  # type: ignore[method-assign]
     reporter.taken_over(before, "trainmaster.trainer.guard:GuardedDetectionTrainer")
     assert bool(notices) is told
+
+
+def test_images_a_second_are_of_what_this_process_trained_of_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SetClock(1000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.ts)
+    beats: list[dict[str, Any]] = []
+    recorder: Any = SimpleNamespace(
+        event=lambda *_, **__: None, beat=lambda **beat: beats.append(beat), beat_due=lambda: True
+    )
+    trainer: Any = SimpleNamespace(epoch=4, epochs=9, optimizer=None, _get_memory=lambda: 0.0)
+    position: Any = SimpleNamespace(epoch=4, index=90, done=91, batches=100)
+    history = SimpleNamespace(recent=NormSummary, trend=None)
+    gradients = SimpleNamespace(clipped=0, history=history, worst=lambda _: [])
+    step: Any = SimpleNamespace(gradients=gradients, grad_norm=None)
+    reporter = Reporter(recorder, GuardSettings(), position=position, running=RunningLoss())
+    reporter.epoch_started(trainer, step)
+    reporter.load_counts({"skipped_epoch": 0, "nonfinite_epoch": 0, "clipped_epoch": 0, "elapsed_s": 30_000.0})
+    clock.ts += 2.0
+    reporter.batch_over(trainer, step, images=64)
+    assert (beats[-1]["images_per_s"], beats[-1]["epoch_elapsed_s"]) == (32.0, 30_002.0)
 
 
 def test_metrics_that_are_no_numbers_are_left_to_whoever_put_them_there() -> None:
