@@ -261,7 +261,7 @@ class RunGuard:
         if self.going_on is not None:
             if self.going_on.epoch_started(trainer):
                 self.reporter.load_counts(self.going_on.counts)
-            step.go_on(self.going_on.gradients)
+            step.go_on(self.going_on.let_go())
 
     def batch_started(self) -> None:
         """The loop has got the next batch."""

@@ -159,10 +159,12 @@ class GoingOn:
         if trainer.args.time:
             trainer.start_epoch = 0  # the time is that of all epochs, so the mean of one has to be over all
 
-    @property
-    def gradients(self) -> Mapping[str, torch.Tensor]:
-        """Of the accumulation window that was cut through."""
-        found: Mapping[str, torch.Tensor] = self._state["gradients"]
+    def let_go(self) -> Mapping[str, torch.Tensor]:
+        """Gradients of the accumulation window that was cut through, once: a later window begins with none. No other
+        tensor of the state is held any more; together they are as large as three models."""
+        for name in ("model", "ema", "optimizer"):
+            self._state.pop(name, None)
+        found: Mapping[str, torch.Tensor] = self._state.pop("gradients", {})
         return found
 
     @property

@@ -91,6 +91,14 @@ def test_ranks_do_not_all_draw_what_the_first_draws(monkeypatch: pytest.MonkeyPa
     assert bool(torch.rand(1) == saved) is taken
 
 
+def test_tensors_of_the_state_are_let_go_and_gradients_are_of_one_window_only() -> None:
+    gradients = {"weight": torch.ones(1)}
+    state: dict[str, Any] = {"model": {}, "ema": {}, "optimizer": {}, "gradients": gradients, "counts": {}}
+    going_on = GoingOn(SimpleNamespace(state=state), position=NOTHING, running=NOTHING)  # type: ignore[arg-type]
+    assert going_on.let_go() is gradients
+    assert (going_on.let_go(), state) == ({}, {"counts": {}})
+
+
 def test_an_average_of_ones_own_that_is_made_at_the_start_goes_on_from_the_saved_one() -> None:
     model = torch.nn.Linear(2, 1)
     ema: Any = SimpleNamespace(ema=torch.nn.Linear(2, 1), updates=0)
