@@ -86,7 +86,7 @@ class Recorder:
             previous = read_json(layout.run_json) or {}
         except OSError as error:
             previous = {}
-            self._fault("run.json", error)
+            self.storage_fault("run.json", error)
         before = previous.get("attempt")
         self.attempt = attempt or (before + 1 if isinstance(before, int) else 1)
         self.goes_on = before == self.attempt
@@ -281,10 +281,6 @@ class Recorder:
         self._seq = self._above_all()
         return self._beat
 
-    def storage_fault(self, what: str, error: Exception) -> None:
-        """``what`` could not be written; said once in a while for each ``what``."""
-        self._fault(what, error)
-
     def _guarded(self, what: str, write: Callable[[], None]) -> bool:
         """Whether it is written."""
         if self._silent:
@@ -292,14 +288,19 @@ class Recorder:
         try:
             write()
         except OSError as error:
-            self._fault(what, error)
+            self.storage_fault(what, error)
             return False
+        self.written(what)
+        return True
+
+    def written(self, what: str) -> None:
+        """``what`` was written; the next time that it can't be is told again."""
         if what in self._faults:
             self._faults.discard(what)
             self._warn(f"{what} can be written again")
-        return True
 
-    def _fault(self, what: str, error: Exception) -> None:
+    def storage_fault(self, what: str, error: Exception) -> None:
+        """``what`` could not be written; said once until it was :meth:`written`, and then once in a while."""
         if what in self._faults:
             return
         self._faults.add(what)

@@ -125,6 +125,8 @@ class OutcomeRecords:
         bad_weights, unkept = known.pop("bad_weights"), known.pop("unkept")
         if unkept is not None:  # by the rank that had it; the first tells it
             self._recorder.storage_fault("incidents", unkept)
+        else:
+            self._recorder.written("incidents")
         self._recorder.event(
             EventKind.BAD_BATCH,
             **facts | known,

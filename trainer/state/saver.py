@@ -145,10 +145,10 @@ class Saver:
             trainer.best_fitness = trainer.fitness  # of an epoch that is saved once more, which had no room before
         try:
             with self._announced(trainer, epoch, examination):
-                saved = (
-                    stock_save() is not False
-                )  # older generations return nothing, or False for a checkpoint left out
+                # Older generations return nothing, or False for a checkpoint left out.
+                saved = stock_save() is not False
             self._last_saved = self._monotonic()
+            self._recorder.written("weights/last.pt")
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)
             self._unsaved = error
@@ -226,6 +226,7 @@ class Saver:
             return
         try:
             stock_save()
+            self._recorder.written(csv.name)
         except OSError as error:
             self._recorder.storage_fault(csv.name, error)
             with contextlib.suppress(OSError):  # a torn row would pass for a whole one
@@ -300,6 +301,7 @@ class Saver:
                 announce=lambda saved, at: self.attesting.attest(relative, saved, at, **about, kind="state"),
             )
             self.attesting.tell(relative, saved, **about)
+            self._recorder.written(relative)
             if at_epoch_end:
                 retain(self._layout, keep=self._settings.keep_states)
         except OSError as error:
@@ -367,6 +369,7 @@ class Saver:
                 if saved != written or name not in {"weights/last.pt", "weights/best.pt"}:  # else attested on writing
                     self.attesting.attest(name, saved, **about, kind="ultralytics")
                 self.attesting.tell(name, saved, **about)
+            self._recorder.written("guard/checkpoints.jsonl")
         except (OSError, DigestError) as error:
             self._recorder.storage_fault("guard/checkpoints.jsonl", error)
 

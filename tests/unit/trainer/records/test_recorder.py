@@ -174,6 +174,17 @@ def test_a_disk_at_its_limit_is_told_once_in_a_while(layout: RunLayout, disk: di
     assert len([row for row in rows if row["what"] == "heartbeat.json"]) == 2
 
 
+def test_what_others_write_is_told_again_once_it_was_written_in_between(layout: RunLayout) -> None:
+    clock, error = SetClock(), OSError(errno.ENOSPC, "No space left on device")
+    recorder = made(layout, clock)
+    for written in (False, True, False):
+        recorder.storage_fault("guard/states/snapshot.pt", error)
+        if written:
+            recorder.written("guard/states/snapshot.pt")
+        clock.ts += FAULT_INTERVAL_S
+    assert len(layout.events.read_text(encoding="utf-8").splitlines()) == 2
+
+
 def test_events_that_wait_are_bounded_and_the_loss_is_told(
     layout: RunLayout, disk: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
