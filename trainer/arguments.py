@@ -82,7 +82,9 @@ def reject_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     if not unknown:
         return
     texts = [f"{name!r}{did_you_mean(name, names)}" for name in unknown]
-    raise ArgumentsError(f"unknown {what}: {', '.join(texts)}", f"known: {', '.join(names)}" if len(names) < 40 else "")
+    raise ArgumentsError(
+        f"unknown {what}: {', '.join(texts)}", f"known: {', '.join(names)}" if 0 < len(names) < 40 else ""
+    )
 
 
 def whole_number(text: str | None, name: str) -> int | None:

@@ -104,13 +104,14 @@ class Drill:
         self._gradient_due = self.fault is DrillFault.NAN_GRADIENT
 
     def poll(self) -> None:
-        """Take up a request, if there is one."""
-        if not self._path.exists():
-            return
-        with contextlib.suppress(OSError, ArgumentsError, TypeError, ValueError):
-            record = read_json(self._path) or {}
-            self._requested = check_fault(str(record.get("fault")))
-            self._left = min(int(record.get("batches", 1)), MAX_BATCHES)
+        """Take up a request, if there is one; a disk that does not say has none."""
+        with contextlib.suppress(OSError):
+            if not self._path.exists():
+                return
+            with contextlib.suppress(ArgumentsError, TypeError, ValueError):
+                record = read_json(self._path) or {}
+                self._requested = check_fault(str(record.get("fault")))
+                self._left = min(int(record.get("batches", 1)), MAX_BATCHES)
         with contextlib.suppress(OSError):
             self._path.unlink()
 

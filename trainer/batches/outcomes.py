@@ -38,7 +38,7 @@ class FailedBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateHealed:
-    """``tensors`` of ``what`` ("batchnorm", "criterion", "optimizer", "scaler") were not finite and are put right."""
+    """``tensors`` of ``what`` (as in :class:`contract.EventKind`) held what none can hold, and are put right."""
 
     what: str
     tensors: int

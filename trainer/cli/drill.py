@@ -14,6 +14,7 @@ from trainmaster.visible import visible_line
 
 def main(arguments: Arguments) -> int:
     """Carry out the command line; the exit code."""
+    reject_unknown(arguments.flags, (), "flag")
     reject_unknown(arguments.settings, ("fault", "batches"), "key")
     if len(arguments.words) != 1:
         raise ArgumentsError("drill takes one run directory", "trainmaster drill RUN_DIR fault=nan-image")

@@ -12,7 +12,7 @@ from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record
 from trainmaster.trainer.pictures.story import Story, read_story
 from trainmaster.visible import visible, visible_json
 
-_OPTIONS: Final = ("out", "epoch", "incident")
+_OPTIONS: Final = frozenset({"out", "epoch", "incident"})
 FAILED: Final = 1
 
 
@@ -22,6 +22,8 @@ def main(arguments: Arguments) -> int:
     Raises:
         ArgumentsError: no run, or nothing of it to be drawn as asked.
     """
+    if bare := arguments.flags & _OPTIONS:
+        raise ArgumentsError(f"--{min(bare)} has no value behind it", "--out FILE, --epoch N, --incident N")
     reject_unknown(arguments.flags, {"json"}, "option")
     reject_unknown(arguments.settings, _OPTIONS, "option")
     root, epoch, incident = _wanted(arguments)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, split_arguments, whole_number
+from trainmaster.trainer.arguments import (
+    Arguments,
+    ArgumentsError,
+    NoRunError,
+    reject_unknown,
+    split_arguments,
+    whole_number,
+)
 from trainmaster.trainer.cli import again, train
 from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.cli.on_the_record import on_the_record, train_by
@@ -17,7 +24,8 @@ from trainmaster.visible import visible_line
 
 def main(arguments: Arguments) -> int:
     """Carry out the command line; the exit code."""
-    if len(arguments.words) != 1 or arguments.flags:
+    reject_unknown(arguments.flags, (), "flag")
+    if len(arguments.words) != 1:
         raise ArgumentsError("resume takes one run directory", "trainmaster resume RUN_DIR [from=EPOCH]")
     settings = dict(arguments.settings)
     root = recovered(arguments.words[0], settings.pop(INTO, None))

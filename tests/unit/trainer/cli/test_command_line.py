@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import ast
+import errno
 import inspect
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,6 +41,9 @@ def data(tmp_path: Path) -> Path:
     [
         ([], "resume RUN_DIR"),
         (["tran"], "did you mean 'train'"),
+        (["drill", "run", "--batches"], "unknown flag: 'batches'\n"),
+        (["resume", "run", "--from"], "unknown flag: 'from'\n"),
+        (["plot", "run", "--epoch"], "--epoch has no value behind it"),
         (["train", "model=yolo11n.yaml", "data={data}", "epoch=3"], "did you mean 'epochs'"),
         (["train", "modle=yolo11n.yaml", "data={data}"], "did you mean 'model'"),
         (["train", "model=yolo11n.yaml", "data={data}", "level=hard"], "unknown level 'hard'"),
@@ -242,6 +247,17 @@ def test_a_torn_drill_request_spoils_nothing(tmp_path: Path) -> None:
     drill.next_batch(epoch=1, batch=1)
     assert drill.fault is None
     assert not (layout.guard / "drill.json").exists()
+
+
+def test_a_disk_that_gives_no_answer_asks_for_no_drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    drill = Drill(RunLayout(tmp_path), None)
+    monkeypatch.setattr(Path, "stat", dead)
+    drill.poll()
+    drill.next_batch(epoch=1, batch=1)
+    assert drill.fault is None
 
 
 def test_a_plan_names_epoch_and_batch() -> None:
