@@ -7,10 +7,10 @@ from typing import Any, Final
 from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.own_state import ASIDE
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
-NUM_NAMES_SHOWN: Final = 3
 OF_ANOTHER: Final = "the EMA is of another model, and it is what is saved"
 
 
@@ -96,8 +96,7 @@ class TrainedObject:
             if id(free.get(name, before)) not in trained and (name not in free or free[name].requires_grad)
         ]
         if lost:
-            more = ", ..." if len(lost) > NUM_NAMES_SHOWN else ""
-            return f"the optimizer no longer trains {', '.join(sorted(lost)[:NUM_NAMES_SHOWN])}{more}"
+            return f"the optimizer no longer trains {few(sorted(lost))}"
         if self._ema is not None and not _averages(trainer.ema, model):
             return OF_ANOTHER
         return None

@@ -27,7 +27,8 @@ from trainmaster.trainer.checkpoints.container import (
 )
 from trainmaster.trainer.checkpoints.ledger import Attestation
 from trainmaster.trainer.checkpoints.limits import MAX_FILE_BYTES, LimitError
-from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in, shown
+from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.checkpoints.optimizer_state import emptied_state, is_optimizer
 from trainmaster.trainer.checkpoints.own_state import doubtful_counts, missing_weights
 from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, walk
@@ -186,7 +187,7 @@ def _bare_pickles(blank: Judgement, content: bytes | mmap) -> Judgement:
 
 
 def _would_run(code: CodeFound) -> str:
-    return f"would run code when loaded: {shown(code.would_run)}"
+    return f"would run code when loaded: {some(code.would_run)}"
 
 
 def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
@@ -213,7 +214,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     if described.kind is FileKind.STATE:
         ruin += missing_weights(top)
     if code.unjudged:
-        ruin.append(f"numbers in a form that is not judged: {shown(code.unjudged)}")
+        ruin.append(f"numbers in a form that is not judged: {some(code.unjudged)}")
     doubt = [*ruin, *signs_of_doubt(seen, reader, top), *_missing(described, seen)]
     doubt += [*emptied_state(top, epochs_done=described.epoch), *unfamiliar_numbers(top)]
     if described.kind is FileKind.STATE:
@@ -221,7 +222,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     if not container.as_written:
         doubt.append("the bytes around its entries are not those that torch.save writes: damaged, or packed anew")
     if code.unfamiliar:
-        doubt.append(f"holds classes that are no layers of torch's or Ultralytics': {shown(code.unfamiliar)}")
+        doubt.append(f"holds classes that are no layers of torch's or Ultralytics': {some(code.unfamiliar)}")
     if doubt:
         return replace(described, verdict=Verdict.UNKNOWN, reasons=tuple(doubt), doubt_stands=bool(ruin))
     reason = f"judged from its content: {len(seen)} tensors finite, no sign of scrubbing"

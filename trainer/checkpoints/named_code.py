@@ -71,8 +71,6 @@ _TORCH_DATA: Final = re.compile(
 )
 _CLASS_NAME: Final = re.compile(r"_*[A-Z]\w*")
 
-_NUM_NAMES_SHOWN: Final = 3
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeFound:
@@ -129,9 +127,3 @@ def _is_safe(module: str, name: str, use: Use) -> bool:
         return False
     # Instances can be made of classes only; a bare call could be one of a function (and v10Detect is a class).
     return bool(_CLASS_NAME.fullmatch(name)) or (use < Use.CALLED_BARE and name.isidentifier())
-
-
-def shown(names: tuple[str, ...]) -> str:
-    """The first few of ``names``."""
-    more = len(names) - _NUM_NAMES_SHOWN
-    return ", ".join(names[:_NUM_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

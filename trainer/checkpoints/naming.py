@@ -20,6 +20,12 @@ def few(names: Sequence[str]) -> str:
     return shown if len(names) <= NUM_NAMES_SHOWN else f"{shown}, ..."
 
 
+def some(names: Sequence[str], most: int = NUM_NAMES_SHOWN, *, between: str = ", ") -> str:
+    """The first ``most`` of ``names``, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{between.join(names[:most])}{more}"
+
+
 def first_few(names: Iterable[str]) -> str:
     """As :func:`few`, of names that are made one by one and may be very many; empty where there are none."""
     return few(list(islice(names, NUM_NAMES_SHOWN + 1)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.held_numbers import numbers_in
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.checkpoints.pickled import Tensor
 
 COUNTED: Final = (
@@ -35,8 +36,7 @@ def missing_weights(state: Mapping[Any, Any]) -> Iterator[str]:
         yield "holds no weights of the EMA"
     if model and ema and model != ema:
         other = sorted(name for name in model.keys() | ema.keys() if model.get(name) != ema.get(name))
-        more = f" and {len(other) - 1} more" if len(other) > 1 else ""
-        yield f"its model and its EMA are not of one kind: {other[0]}{more}"
+        yield f"its model and its EMA are not of one kind: {some(other, 1)}"
     epoch = state.get("epoch")
     if isinstance(epoch, int) and epoch < 0:
         yield f"epoch is {epoch}"

@@ -14,7 +14,7 @@ from trainmaster.trainer.checkpoints.built_layers import misbuilt_layers, missin
 from trainmaster.trainer.checkpoints.domains import FRACTIONS, MOST_BATCHES, WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.limits import MAX_CELLS
 from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings, modules_in
-from trainmaster.trainer.checkpoints.naming import MAX_NAME_CHARS, few
+from trainmaster.trainer.checkpoints.naming import MAX_NAME_CHARS, few, some
 from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
 from trainmaster.trainer.checkpoints.outlying_layers import outlying_layers
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
@@ -165,8 +165,7 @@ def _scrubbed_channels(seen: Sequence[Seen], reader: TensorReader) -> Iterator[s
             if own and max(map(abs, own)) >= ALIVE_WEIGHT:
                 found.append(f"{part}.{name}[{channel}]")
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        yield f"a batch-norm variance of exactly zero behind a living convolution: {found[0]}{more}"
+        yield f"a batch-norm variance of exactly zero behind a living convolution: {some(found, 1)}"
 
 
 def _at_limit(seen: Sequence[Seen], top: Mapping[Any, Any], *, honest: bool) -> Iterator[str]:
@@ -269,8 +268,7 @@ def _scrubbed_means(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]
         pairs = enumerate(zip(means, spreads, strict=False))
         found += [f"{part}.{name}[{channel}]" for channel, (m, v) in pairs if m == 0.0 and v >= ALIVE_VARIANCE]
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        yield f"not validated, and a batch-norm mean is exactly zero where its channel varies: {found[0]}{more}"
+        yield f"not validated, and a batch-norm mean is exactly zero where its channel varies: {some(found, 1)}"
 
 
 def _is_number(value: object) -> bool:

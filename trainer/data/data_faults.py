@@ -12,6 +12,7 @@ from typing import Any, Final
 from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.contract import EventKind, RunLayout
 from trainmaster.trainer.data.tracing import UNREADABLE_KEY
 from trainmaster.trainer.records.recorder import Recorder
@@ -140,7 +141,6 @@ class DataFaults:
             list=all_in,
         )
         what = _STANDS_IN.get(where, f"left out of {where}")
-        names = ", ".join(f"{item.file} ({item.why})" for item in named[:3])
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        names = some([f"{item.file} ({item.why})" for item in found])
         files = "1 file" if len(found) == 1 else f"{len(found):,} files"
-        LOGGER.warning(f"data-fault: {files} {what}: {names}{more}{f'. All: {all_in}' if all_in else ''}")
+        LOGGER.warning(f"data-fault: {files} {what}: {names}{f'. All: {all_in}' if all_in else ''}")

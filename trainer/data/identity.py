@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.data.inventory import TAKE_S
 
 NUM_NAMES_SHOWN: Final = 5
@@ -82,8 +83,7 @@ def names_difference(before: Any, now: Any) -> str | None:
         return None
     numbers = [number for number in sorted(old.keys() | new.keys()) if old.get(number) != new.get(number)]
     shown = [f"class {number} was {_shown(old, number)} and is {_shown(new, number)}" for number in numbers]
-    more = f" and {len(shown) - NUM_NAMES_SHOWN} more" if len(shown) > NUM_NAMES_SHOWN else ""
-    return f"{'; '.join(shown[:NUM_NAMES_SHOWN])}{more}"
+    return some(shown, NUM_NAMES_SHOWN, between="; ")
 
 
 def class_names(names: Any) -> dict[int, str]:

@@ -12,6 +12,7 @@ import ultralytics
 from ultralytics.engine.trainer import BaseTrainer
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.engines import installed
 from trainmaster.trainer.engines.g3 import G3, BiasesFirst, BuiltInSetUp
 from trainmaster.trainer.engines.g4 import G4, LongerWarmup, StackedLosses
@@ -49,9 +50,8 @@ def edited() -> str | None:
     found = installed.look()
     if not found.changed:
         return None
-    more = f" and {len(found.changed) - 1} more" if len(found.changed) > 1 else ""
     return (
-        f"Ultralytics {found.version} is not as published: {found.changed[0]}{more}. All seams are there, so training "
+        f"Ultralytics {found.version} is not as published: {some(found.changed, 1)}. All seams are there, so training "
         f"goes on, but what was edited was never tested with this guard; {found.put_back} puts it back"
     )
 

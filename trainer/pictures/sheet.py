@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.checkpoints.pickle_walk import walk
 from trainmaster.trainer.checkpoints.pickled import Tensor, WalkError
 from trainmaster.trainer.checkpoints.plain_file import opened_plain
@@ -122,12 +123,9 @@ def sheet_text(sheet: Sheet, story: Story) -> str:
     """The sheet in words; whether it was a spike is told beside the curves that show it."""
     suspects = [canvas_name(tile.name) for tile in sheet.tiles if tile.suspect]
     unread = sum(tile.pixels is None for tile in sheet.tiles)
-    named = ", ".join(suspects[:_MAX_NAMED]) + (
-        f" and {len(suspects) - _MAX_NAMED} more" if len(suspects) > _MAX_NAMED else ""
-    )
     parts = [
         f"The {sheet.num_images} images of bad batch {sheet.bad.batch:,} in epoch {sheet.bad.epoch} of {story.name}.",
-        f"Suspected: {named}." if suspects else "No single image is suspected.",
+        f"Suspected: {some(suspects, _MAX_NAMED)}." if suspects else "No single image is suspected.",
         *([f"Cause as far as one look tells: {sheet.cause}."] if sheet.cause else []),
         *([f"{unread} can't be read."] if unread else []),
         *(["It was a drill."] if sheet.bad.drill else []),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.engines import compat, installed
 from trainmaster.trainer.selfcheck.report import Row, Status
 
@@ -43,13 +44,12 @@ def _seams(part: str, found: compat.Compatibility) -> Iterator[Row]:
 
 
 def _once(part: str, found: installed.Installed) -> Row:
-    return Row(
-        part=part,
-        name="installed once",
-        status=Status.TOLD if found.others else Status.OK,
-        value=f"no: {len(found.others)} more on Python's path" if found.others else "yes",
-        detail=f"{found.folder} is used; it hides {_few(found.others)}" if found.others else str(found.folder or ""),
-    )
+    name, detail = "installed once", str(found.folder or "")
+    if not found.others:
+        return Row(part=part, name=name, status=Status.OK, value="yes", detail=detail)
+    value = f"no: {len(found.others)} more on Python's path"
+    detail = f"{found.folder} is used; it hides {some(found.others, MAX_NAMES)}"
+    return Row(part=part, name=name, status=Status.TOLD, value=value, detail=detail)
 
 
 def _as_published(part: str, found: installed.Installed) -> Row:
@@ -60,12 +60,5 @@ def _as_published(part: str, found: installed.Installed) -> Row:
     if not found.changed:
         return Row(part=part, name=name, status=Status.OK, value=f"all {found.num_files}")
     value = f"{len(found.edited)} of {found.num_files} edited, {len(found.gone)} gone"
-    detail = (
-        f"{_few(found.changed)}. pip install --force-reinstall --no-deps ultralytics=={found.version} puts them back."
-    )
+    detail = f"{some(found.changed, MAX_NAMES)}. {found.put_back} puts them back."
     return Row(part=part, name=name, status=Status.TOLD, value=value, detail=detail)
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more

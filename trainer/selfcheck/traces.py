@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 
+from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.guard import GuardedDetectionTrainer
 from trainmaster.trainer.selfcheck.made import BATCHES, differing, events, quiet, settings, tensors
 from trainmaster.trainer.selfcheck.report import Row, Status
@@ -21,7 +22,6 @@ REASONS: Final = {
     Spoil.NAN_GRADIENT: "nonfinite_gradient",
     Spoil.NAN_BUFFER: "nonfinite_batchnorm",
 }
-NAMED: Final = 3
 
 
 def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
@@ -44,8 +44,8 @@ def leaves_no_trace(part: str, fault: Spoil, reason: str, overrides: dict[str, A
     good = bool(trainer.before) and not changed and not broken and as_it_should
     problems = [
         *(["the batch was never seen"] if not trainer.before else []),
-        *([f"changed: {_some(changed)}"] if changed else []),
-        *([f"not finite at the end: {_some(broken)}"] if broken else []),
+        *([f"changed: {some(changed)}"] if changed else []),
+        *([f"not finite at the end: {some(broken)}"] if broken else []),
         *([f"told: {told}"] if not as_it_should else []),
     ]
     return Row(
@@ -81,7 +81,7 @@ def _like_stock(part: str, folder: Path, device: str | None) -> Iterator[Row]:
         own = differing(stock, again)
         # Not the guard's doing where stock does not repeat itself either.
         status = Status.UNDECIDED if own else Status.FAILED
-        detail = f"differ: {_some(changed)}" + (f"; stock differs from itself in {len(own)} too" if own else "")
+        detail = f"differ: {some(changed)}" + (f"; stock differs from itself in {len(own)} too" if own else "")
     yield Row(
         part=part,
         name="undisturbed, guarded and stock end with the same bits",
@@ -114,7 +114,3 @@ def _out_of_memory(part: str, folder: Path, device: str | None) -> Row:
         status=Status.OK if good else Status.FAILED,
         value=f"went on with batches of {trainer.batch_size}, {num_seen} an epoch",
     )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
