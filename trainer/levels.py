@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.arguments import ArgumentsError, is_number
 
 OBSERVE: Final = "observe"
 GUARD: Final = "guard"
@@ -136,11 +136,9 @@ def check_level(level: str) -> str:
     text = level.strip().lower()
     if text in NAMED_LEVELS:
         return text
-    base, plus, count = text.partition("+")
-    if base == STRICT and plus and count.isascii() and count.isdigit() and len(count) <= 3:
-        steps = int(count)
-        if steps <= MAX_STEPS_BEYOND_STRICT:
-            return f"{STRICT}+{steps}" if steps else STRICT
+    base, _, count = text.partition("+")
+    if base == STRICT and is_number(count) and (steps := int(count)) <= MAX_STEPS_BEYOND_STRICT:
+        return f"{STRICT}+{steps}" if steps else STRICT
     raise ArgumentsError(
         f"unknown level {level!r}", f"levels: {', '.join(NAMED_LEVELS)}, strict+1 to strict+{MAX_STEPS_BEYOND_STRICT}"
     )

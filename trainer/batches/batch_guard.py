@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
-from torch import distributed, nn
+from torch import nn
 
+from trainmaster.trainer.batches.agreement import any_rank
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.labels import bad_labels, num_classes_of, without_bad_labels
 from trainmaster.trainer.batches.loss_seam import Loss, LossMaker
@@ -215,8 +216,7 @@ def _agreed(
     Loss and statistics are local to a rank under DDP: without this, ranks would part ways.
     """
     code = 0.0 if reason is None else float(_REASONS.index(reason) + 1)
-    shared = torch.tensor([code, loss if math.isfinite(loss) else -math.inf, *map(float, wishes)], device=device)
-    distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
-    code, largest, *most = shared.tolist()
+    own = [code, loss if math.isfinite(loss) else -math.inf, *map(float, wishes)]
+    code, largest, *most = any_rank(torch.tensor(own, device=device)).tolist()
     agreed = _REASONS[int(code) - 1] if code else None
     return agreed, (largest if agreed is None else loss), most

@@ -119,7 +119,6 @@ class BatchInWork:
         by_association: bool = False,
     ) -> None:
         """``micro`` was judged bad; None for the batch in work."""
-        in_work = micro is None or micro is self._micro
         before = self._drawn_from if micro is None else micro.drawn_from
         if before is None:
             before = random_state() | ({} if self._rng is None else {"torch": self._rng})
@@ -132,7 +131,7 @@ class BatchInWork:
                 verdict=self._verdict if micro is None else micro.verdict,
                 grad_norm=norm,
                 worst=worst or [],
-                batch=self._batch if micro is None or in_work else self._prepare(micro),
+                batch=self._batch if micro is None or micro is self._micro else self._prepare(micro),
                 rng=dict(before),
                 num_steps=self._gradients.num_steps,
                 look=self._look,

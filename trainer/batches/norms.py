@@ -92,7 +92,7 @@ class NormHistory:
         """The geometric mean of the last 5 steps over the median of the last 1,000: 1 when nothing grows."""
         if self._long_median is None or len(self._long) < WARN_AFTER:
             return None
-        latest = [norm for norm in list(self._recent)[-_LATEST:] if math.isfinite(norm) and norm > 0]
+        latest = [norm for norm in list(self._recent)[-_LATEST:] if norm > 0]
         if not latest or self._long_median <= 0:
             return None
         return math.exp(sum(map(math.log, latest)) / len(latest)) / self._long_median

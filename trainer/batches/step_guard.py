@@ -123,11 +123,6 @@ class StepGuard:
         return self._weights.ruin
 
     @property
-    def max_norm(self) -> float:
-        """The norm that gradients are clipped at."""
-        return self._stepping.max_norm
-
-    @property
     def grad_norm(self) -> float | None:
         """Of the gradients that were measured last."""
         return self._stepping.grad_norm

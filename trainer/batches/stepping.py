@@ -63,7 +63,7 @@ class Stepping:
         self._overflows = overflows
         self._position = position
         self._drill = drill
-        self.max_norm = max_norm
+        self._max_norm = max_norm
         self._skip = skip
         self._emit = emit
         self._many = trainer.world_size > 1
@@ -194,7 +194,7 @@ class Stepping:
         elif is_bad and not self._overflows.count():
             self._work.failed(SkipReason.NONFINITE_GRADIENT, norm=measured.norm)
         # One of its own clips as it likes; clipped twice, a gradient is another one in its last bits.
-        limit = self.max_norm if own_step is None or self._skip else math.inf
+        limit = self._max_norm if own_step is None or self._skip else math.inf
         if measured.finite:
             self._overflows.end_streak()
             there = self._gradients.there()

@@ -59,8 +59,8 @@ class _Sizes:
     def sign(self) -> Iterator[torch.Tensor]:
         """A number a device: 0 while nothing leapt. No read; one that is not finite is told elsewhere."""
         before, self._before, self._leapt = self._before, [], []
-        self._reach, self._reach_since = self._reach_since, 0.0
-        reach = self._reach
+        reach = self._reach = self._reach_since
+        self._reach_since = 0.0
         for group, norms in zip(self._groups, before, strict=True):
             now = _norms(group.tensors).to(norms.device)
             limits = group.limits.clamp(min=reach) if reach > min(group.domains) else group.limits
@@ -82,8 +82,7 @@ class _Sizes:
 
     def settled(self) -> None:
         """What leapt at the last look is dealt with."""
-        if self._leapt:
-            self._leapt = []
+        self._leapt = []
 
     def put_right(self) -> None:
         """They were written to, and are as they should be now."""

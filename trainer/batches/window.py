@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import distributed
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches import precision
+from trainmaster.trainer.batches.agreement import any_rank
 from trainmaster.trainer.batches.batch_guard import BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Measurement, restore_gradients
@@ -158,9 +158,7 @@ class Rerun:
         own, and ranks that part here wait for each other for ever."""
         if self._trainer.world_size <= 1:
             return bad
-        shared = torch.tensor(float(bad), device=self._trainer.device)
-        distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
-        return bool(shared)
+        return bool(any_rank(torch.tensor(float(bad), device=self._trainer.device)))
 
     def _bad_alone(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> list[MicroBatch]:
         """Those of ``micros`` that are bad when nothing else is in the window."""

@@ -94,7 +94,7 @@ def test_a_stricter_level_really_changes_the_settings(settings: Callable[..., di
     assert main(["resume", str(first.save_dir), "from=2", "level=strict", "hsv_h=0.001", "epochs=4"]) == 0
 
     second = made[0]
-    assert second.guard.step.max_norm == 5.0
+    assert second.guard.step._stepping._max_norm == 5.0
     assert second.args.hsv_h == 0.001
     assert [group["initial_lr"] for group in second.optimizer.param_groups] == [0.00025] * 3
     assert second.scheduler.base_lrs == [0.00025] * 3
