@@ -82,9 +82,8 @@ def reject_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     if not unknown:
         return
     texts = [f"{name!r}{did_you_mean(name, names)}" for name in unknown]
-    raise ArgumentsError(
-        f"unknown {what}: {', '.join(texts)}", f"known: {', '.join(names)}" if 0 < len(names) < 40 else ""
-    )
+    hint = f"known: {', '.join(names) or 'none'}" if len(names) < 40 else ""
+    raise ArgumentsError(f"unknown {what}: {', '.join(texts)}", hint)
 
 
 def whole_number(text: str | None, name: str) -> int | None:

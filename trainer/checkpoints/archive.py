@@ -20,7 +20,14 @@ from typing import Final
 
 from trainmaster.trainer.checkpoints.catalog import CatalogEntry, catalog
 from trainmaster.trainer.checkpoints.errors import CheckpointError, CheckpointRefusedError, NoSuchRunError
-from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of, sweep_partials
+from trainmaster.trainer.checkpoints.files import (
+    DigestError,
+    SavedFile,
+    copy_verified,
+    digest_of,
+    holds,
+    sweep_partials,
+)
 from trainmaster.trainer.checkpoints.history import cut_history, cut_results
 from trainmaster.trainer.checkpoints.manifest import (
     ArchivedFile,
@@ -213,7 +220,7 @@ def _finish(layout: RunLayout, record: ArchiveRecord) -> None:
     sweep_partials(*(folder for folder in (record.folder, *record.folder.rglob("*")) if folder.is_dir()))
     planned = [*record.moved, *([record.results] if record.results else [])]
     begun = [one for one in planned if (record.folder / one.file).is_file()]
-    as_planned = [one for one in planned if one in begun or _holds(layout.root / one.file, one.saved)]
+    as_planned = [one for one in planned if one in begun or holds(layout.root / one.file, one.saved)]
     if not begun and as_planned != planned:
         _recorded(layout, replace(record, state=ArchiveState.RETURNED))
         return
@@ -237,7 +244,7 @@ def _move(source: Path, target: Path, saved: SavedFile, *, overwrite: bool = Fal
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and not overwrite:
         # Across file systems, killed after the copy and before the source was gone.
-        if not (_holds(target, saved) and _holds(source, saved)):
+        if not (holds(target, saved) and holds(source, saved)):
             raise FileExistsError(errno.EEXIST, "another file of this name is in the archive", str(target))
         source.unlink()
         return
@@ -248,10 +255,6 @@ def _move(source: Path, target: Path, saved: SavedFile, *, overwrite: bool = Fal
             raise
         copy_verified(source, target, expected=saved)
         source.unlink()
-
-
-def _holds(path: Path, saved: SavedFile) -> bool:
-    return path.is_file() and path.stat().st_size == saved.bytes and digest_of(path) == saved
 
 
 def _recorded(layout: RunLayout, record: ArchiveRecord) -> ArchiveRecord:
@@ -300,9 +303,9 @@ def _require_returnable(layout: RunLayout, record: ArchiveRecord) -> None:
     kept = {entry.sha256 for entry in catalog(layout) if _is_copy(entry.file) and entry.file not in own}
     for one in record.moved:
         target, source = _places(layout, record, one)
-        if not source.is_file() and returning and _holds(target, one.saved):
+        if not source.is_file() and returning and holds(target, one.saved):
             continue
-        if not _holds(source, one.saved):
+        if not holds(source, one.saved):
             raise CheckpointRefusedError(f"{source} is not the file that was archived", "nothing was changed")
         if target.exists() and digest_of(target).sha256 not in kept | {one.saved.sha256}:
             raise CheckpointRefusedError(

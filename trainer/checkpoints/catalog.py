@@ -58,13 +58,13 @@ def catalog(layout: RunLayout, *, full: bool = False) -> list[CatalogEntry]:
     return sorted(entries, key=lambda entry: (entry.epoch is None, entry.epoch or 0, entry.ts, entry.file))
 
 
-def last_clean(layout: RunLayout, *, at_or_before_epoch: int | None = None, full: bool = False) -> CatalogEntry | None:
+def last_clean(layout: RunLayout, *, at_or_before_epoch: int | None = None) -> CatalogEntry | None:
     """The newest epoch's checkpoint that is clean and can be resumed from, as :func:`newest_clean` chooses.
 
     Raises:
         OSError: as :func:`catalog`.
     """
-    return newest_clean(catalog(layout, full=full), at_or_before_epoch=at_or_before_epoch)
+    return newest_clean(catalog(layout), at_or_before_epoch=at_or_before_epoch)
 
 
 def newest_clean(entries: Iterable[CatalogEntry], *, at_or_before_epoch: int | None = None) -> CatalogEntry | None:

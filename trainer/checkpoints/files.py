@@ -69,6 +69,17 @@ class HashingWriter:
     def flush(self) -> None:
         """Nothing: the owner of the stream flushes it."""
 
+    def write_all(self, read: Callable[[int], bytes]) -> None:
+        """Take all that ``read`` gives, as much at a time as it is asked for.
+
+        Raises:
+            OSError: a write failed, as does what is read from.
+        """
+        while chunk := read(CHUNK_BYTES):
+            self.write(chunk)
+            if self.error is not None:
+                raise self.error
+
     @property
     def saved(self) -> SavedFile:
         """What has been written so far."""
@@ -110,7 +121,7 @@ def replacing(path: Path, *, durable: bool = True, announce: Announce | None = N
 
 
 @contextmanager
-def written_beside(path: Path, *, announce: Announce | None = None) -> Iterator[Path]:
+def written_beside(path: Path, *, announce: Announce | None) -> Iterator[Path]:
     """As :func:`replacing`, durably, for who writes to a file by its name: within, that name is another. A file that
     stays empty replaces nothing.
 
@@ -163,11 +174,9 @@ class _WholeWrites:
         return written
 
 
-def write_atomically(
-    path: Path, content: bytes | memoryview, *, durable: bool = True, announce: Announce | None = None
-) -> SavedFile:
+def write_atomically(path: Path, content: bytes | memoryview, *, announce: Announce | None = None) -> SavedFile:
     """``path`` holds ``content``, or on OSError what it held before."""
-    with replacing(path, durable=durable, announce=announce) as writer:
+    with replacing(path, announce=announce) as writer:
         writer.write(content)
     return writer.saved
 
@@ -187,7 +196,12 @@ def digest_of(path: Path) -> SavedFile:
         return SavedFile(sha256=digest.hexdigest(), bytes=stream.tell())
 
 
-def copy_verified(source: Path, target: Path, *, expected: SavedFile | None = None, durable: bool = True) -> SavedFile:
+def holds(path: Path, saved: SavedFile) -> bool:
+    """Whether ``path`` is a file of just those bytes."""
+    return path.is_file() and path.stat().st_size == saved.bytes and digest_of(path) == saved
+
+
+def copy_verified(source: Path, target: Path, *, expected: SavedFile | None = None) -> SavedFile:
     """``target`` is a whole copy of ``source`` with its time stamps; what it held before is replaced only by such.
 
     Copies, never links: Ultralytics' ``strip_optimizer`` opens ``last.pt`` and ``best.pt`` for writing in place when a
@@ -197,11 +211,8 @@ def copy_verified(source: Path, target: Path, *, expected: SavedFile | None = No
         DigestError: ``source`` does not hold ``expected``; ``target`` is untouched.
         OSError: no space, no permission, no such file.
     """
-    with source.open("rb", buffering=0) as stream, replacing(target, durable=durable) as writer:
-        while chunk := stream.read(CHUNK_BYTES):
-            writer.write(chunk)
-            if writer.error is not None:
-                raise writer.error
+    with source.open("rb", buffering=0) as stream, replacing(target) as writer:
+        writer.write_all(stream.read)
         status = os.fstat(stream.fileno())
         if expected is not None and writer.saved != expected:
             raise DigestError(source, found=writer.saved, expected=expected)

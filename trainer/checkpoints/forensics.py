@@ -25,6 +25,7 @@ from trainmaster.trainer.checkpoints.container import (
     format_of,
     open_container,
 )
+from trainmaster.trainer.checkpoints.files import SavedFile
 from trainmaster.trainer.checkpoints.ledger import Attestation
 from trainmaster.trainer.checkpoints.limits import MAX_FILE_BYTES, LimitError
 from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in
@@ -76,6 +77,11 @@ class Judgement:
     fitness: float | None = None
     ultralytics_version: str | None = None
     num_tensors: int = 0
+
+    @property
+    def saved(self) -> SavedFile:
+        """The bytes that were judged."""
+        return SavedFile(sha256=self.sha256, bytes=self.bytes)
 
 
 def judge(path: Path, *, attestations: Iterable[Attestation] = ()) -> Judgement:

@@ -33,6 +33,10 @@ class ArchivedFile:
     epoch: int | None
     """Counts from 1; None where nothing tells."""
 
+    def as_record(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return {"file": self.file, "sha256": self.saved.sha256, "bytes": self.saved.bytes, "epoch": self.epoch}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveRecord:
@@ -64,8 +68,8 @@ def write_manifest(record: ArchiveRecord) -> None:
         "state": record.state.value,
         "after_epoch": record.after_epoch,
         "attempt": record.attempt,
-        "moved": [_encoded(one) for one in record.moved],
-        "results": None if record.results is None else _encoded(record.results),
+        "moved": [one.as_record() for one in record.moved],
+        "results": record.results and record.results.as_record(),
         "kept_bytes": record.kept_bytes,
     }
     write_atomically(record.folder / MANIFEST_NAME, f"{encode_record(content)}\n".encode())
@@ -104,10 +108,6 @@ def _readable(layout: RunLayout) -> Iterator[ArchiveRecord]:
     for folder in folders:
         if folder.is_dir() and (record := read_manifest(folder)) is not None:
             yield record
-
-
-def _encoded(one: ArchivedFile) -> dict[str, Any]:
-    return {"file": one.file, "sha256": one.saved.sha256, "bytes": one.saved.bytes, "epoch": one.epoch}
 
 
 def _decoded(one: dict[str, Any]) -> ArchivedFile:

@@ -12,7 +12,7 @@ from trainmaster.trainer.contract import Verdict, encode_number
 if TYPE_CHECKING:  # each command loads what it needs, and no more
     from trainmaster.trainer.checkpoints.catalog import CatalogEntry
     from trainmaster.trainer.checkpoints.forensics import Judgement
-    from trainmaster.trainer.checkpoints.manifest import ArchivedFile, ArchiveRecord
+    from trainmaster.trainer.checkpoints.manifest import ArchiveRecord
     from trainmaster.trainer.checkpoints.restore import Restored
 
 _SIGNS: Final = {Verdict.CLEAN: "+", Verdict.CONTAMINATED: "!", Verdict.UNKNOWN: "?"}
@@ -120,8 +120,8 @@ def archive_record(record: ArchiveRecord) -> dict[str, Any]:
         "ts": record.ts,
         "after_epoch": record.after_epoch,
         "attempt": record.attempt,
-        "moved": [_archived(one) for one in record.moved],
-        "results": None if record.results is None else _archived(record.results),
+        "moved": [one.as_record() for one in record.moved],
+        "results": record.results and record.results.as_record(),
         "bytes": record.bytes,
     }
 
@@ -160,10 +160,6 @@ def restored_text(restored: Restored) -> str:
             f"  put aside: {_files(len(restored.archive.moved))} in {restored.archive.folder}",
         ]
     )
-
-
-def _archived(one: ArchivedFile) -> dict[str, Any]:
-    return {"file": one.file, "sha256": one.saved.sha256, "bytes": one.saved.bytes, "epoch": one.epoch}
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainmaster.trainer.checkpoints.archive import alone, archive_after, best_remaining, require_space
 from trainmaster.trainer.checkpoints.catalog import CatalogEntry, catalog, restorable_copy
 from trainmaster.trainer.checkpoints.errors import CheckpointRefusedError
-from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of
+from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of, holds
 from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
 from trainmaster.trainer.checkpoints.manifest import ArchiveRecord
@@ -44,12 +44,11 @@ def restore(layout: RunLayout, epoch: int) -> Restored:
         source, judgement = _trusted(layout, epoch)
         require_space(layout.root, 2 * judgement.bytes)  # before anything moves; archiving takes no more than its own
         archived = archive_after(layout, epoch, owns_lock=True)
-        saved = SavedFile(sha256=judgement.sha256, bytes=judgement.bytes)
-        _put(layout, source, layout.weights / "last.pt", saved, judgement)
+        _put(layout, source, layout.weights / "last.pt", judgement)
         best = _best(layout, epoch)
     return Restored(
         epoch=epoch,
-        last=saved,
+        last=judgement.saved,
         source=source.relative_to(layout.root).as_posix(),
         best_epoch=best.epoch if best else None,
         best_source=best.file if best else None,
@@ -69,8 +68,7 @@ def _best(layout: RunLayout, epoch: int) -> CatalogEntry | None:
             f"{best.file} should become best.pt and is {judgement.verdict}: {'; '.join(judgement.reasons)}",
             "last.pt is restored; move that file away and ask again",
         )
-    saved = SavedFile(sha256=judgement.sha256, bytes=judgement.bytes)
-    _put(layout, source, layout.weights / "best.pt", saved, judgement)
+    _put(layout, source, layout.weights / "best.pt", judgement)
     return best
 
 
@@ -100,7 +98,7 @@ def mend_best(layout: RunLayout, epoch: int) -> CatalogEntry | None:
         aside = layout.archive / time.strftime("replaced-best-%Y%m%d-%H%M%S", time.gmtime())
         aside.mkdir(parents=True, exist_ok=True)
         path.replace(aside / path.name)
-    _put(layout, source, path, SavedFile(sha256=judgement.sha256, bytes=judgement.bytes), judgement)
+    _put(layout, source, path, judgement)
     return best
 
 
@@ -149,13 +147,13 @@ def _offer(layout: RunLayout, epoch: int) -> str:
     return f"the nearest clean one is epoch {nearest.epoch}: trainmaster restore {place} epoch={nearest.epoch}"
 
 
-def _put(layout: RunLayout, source: Path, target: Path, saved: SavedFile, judgement: Judgement) -> None:
+def _put(layout: RunLayout, source: Path, target: Path, judgement: Judgement) -> None:
+    saved = judgement.saved
     latest = latest_by_file(attestations(layout)).get(target.relative_to(layout.root).as_posix())
     if layout.guard.is_dir() and (latest is None or latest.saved != saved):
         # Before the copy: a file that is there without its row would be taken for somebody else's.
-        origin = source.relative_to(layout.root).as_posix()
-        record(layout, _row(layout, target, saved, judgement, origin))
-    if not (target.is_file() and digest_of(target) == saved):
+        record(layout, _row(layout, target, judgement, source))
+    if not holds(target, saved):
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_verified(source, target, expected=saved)
         found = digest_of(target)
@@ -163,18 +161,18 @@ def _put(layout: RunLayout, source: Path, target: Path, saved: SavedFile, judgem
             raise DigestError(target, found=found, expected=saved)
 
 
-def _row(layout: RunLayout, target: Path, saved: SavedFile, judgement: Judgement, origin: str) -> dict[str, object]:
-    of_source = [row for row in attestations(layout) if row.sha256 == saved.sha256]
+def _row(layout: RunLayout, target: Path, judgement: Judgement, source: Path) -> dict[str, object]:
+    of_source = [row for row in attestations(layout) if row.sha256 == judgement.sha256]
     return {
         "v": SCHEMA_VERSION,
         "ts": time.time(),
         "attempt": of_source[-1].attempt if of_source else None,
         "epoch": judgement.epoch,
         "file": target.relative_to(layout.root).as_posix(),
-        "sha256": saved.sha256,
-        "bytes": saved.bytes,
+        "sha256": judgement.sha256,
+        "bytes": judgement.bytes,
         "verdict": judgement.verdict.value,
-        "reasons": [f"restored from {origin}"],
+        "reasons": [f"restored from {source.relative_to(layout.root).as_posix()}"],
         "fitness": judgement.fitness,
         "kind": "ultralytics",
         "level": of_source[-1].level if of_source else None,

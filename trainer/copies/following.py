@@ -78,7 +78,7 @@ def status_of(layout: RunLayout) -> CopyStatus | None:
     Raises:
         OSError: the run directory can't be read.
     """
-    record = read_json(layout.guard / "copy.json") or {}
+    record = read_json(_status_file(layout)) or {}
     known = {name: record[name] for name in CopyStatus.__dataclass_fields__ if name in record}
     try:
         return CopyStatus(**{**known, "state": CopyState(str(record.get("state")))})
@@ -134,7 +134,7 @@ def follow(
     with _alone(layout) as is_ours:
         if is_ours:
             with contextlib.suppress(OSError):  # of one that was killed
-                for left in temporaries_of(layout.guard / "copy.json"):
+                for left in temporaries_of(_status_file(layout)):
                     left.unlink(missing_ok=True)
             _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock, monotonic=monotonic).run()
 
@@ -226,7 +226,7 @@ class _Following:
             behind_since_ts=self._behind_since,
         )
         with contextlib.suppress(OSError):  # the run's own disk is full or gone: its trainer says that
-            replace_json(self._layout.guard / "copy.json", asdict(status))
+            replace_json(_status_file(self._layout), asdict(status))
 
 
 @contextlib.contextmanager
@@ -254,6 +254,10 @@ def is_copied_by_somebody(layout: RunLayout) -> bool | None:
     except OSError:
         return None
     return False
+
+
+def _status_file(layout: RunLayout) -> Path:
+    return layout.guard / "copy.json"
 
 
 def _lock_of(layout: RunLayout) -> Path:

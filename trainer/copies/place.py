@@ -108,7 +108,6 @@ class Folder:
         kinds = self._fs.protocol if isinstance(self._fs.protocol, tuple | list) else (self._fs.protocol,)
         self.is_local = "file" in kinds
         self._renames = not _WHOLE_AT_ONCE.intersection(kinds)
-        self._appends = self.is_local
 
     @property
     def shown(self) -> str:
@@ -184,12 +183,10 @@ class Folder:
 
     def read_record(self, name: str) -> dict[str, Any] | None:
         """The JSON object in ``name``; None when there is none."""
-        with self._told():
-            try:
-                with self._open(self._path(name), "rb") as stream:
-                    value = json.loads(stream.read(_MAX_RECORD_BYTES))
-            except (FileNotFoundError, ValueError):
-                return None
+        try:
+            value = json.loads(self.read_bytes(name, _MAX_RECORD_BYTES))
+        except ValueError:
+            return None
         return value if isinstance(value, dict) else None
 
     def write(self, name: str, content: bytes) -> None:
@@ -214,7 +211,7 @@ class Folder:
             target = self._path(name)
             written = target + PART if self._renames else target
             self._unfinished(target, written)
-            digest, start = self._there(written, origin, expected) if self._appends else (hashlib.sha256(), 0)
+            digest, start = self._there(written, origin, expected) if self.is_local else (hashlib.sha256(), 0)
             with self._open(written, "ab" if start else "wb") as stream:
                 while chunk := _read(origin, CHUNK_BYTES):
                     stream.write(chunk)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, DigestError, digest_of, replacing
+from trainmaster.trainer.checkpoints.files import DigestError, digest_of, replacing
 from trainmaster.trainer.checkpoints.ledger import attestations, attestations_in, record
 from trainmaster.trainer.contract import CHECKPOINT_KEYS, RunLayout, read_json, replace_json
 from trainmaster.trainer.copies.copying import (
@@ -21,6 +21,7 @@ from trainmaster.trainer.copies.copying import (
     RECORDS,
     Copied,
     copies_in,
+    identity_file,
     identity_in,
     owner_of,
 )
@@ -123,7 +124,7 @@ def take_back(place: str, *, into: Path | None = None) -> TakenBack:
     layout.guard.mkdir(parents=True, exist_ok=True)
     replace_json(_mark(layout), {"place": folder.shown}, durable=True)
     if own is None:
-        replace_json(layout.guard / "copy_id.json", {"id": owner.get("id")}, durable=True)
+        replace_json(identity_file(layout), {"id": owner.get("id")}, durable=True)
     came, rotten = _all_fetched(layout, folder, _current(copies))
     for name in RECORDS:
         with contextlib.suppress(CopyError):  # one that was never written
@@ -204,10 +205,7 @@ def _fetched(layout: RunLayout, folder: Folder, one: Copied) -> bool:
         row = {key: getattr(one.row, key) for key in CHECKPOINT_KEYS if key != "v"}
         record(layout, {"v": 1, **row, "reasons": list(one.row.reasons)}, checks=one.row.checks)
     with folder.reading(f"{FILES}/{one.name}") as read, replacing(target) as writer:
-        while chunk := read(CHUNK_BYTES):
-            writer.write(chunk)
-            if writer.error is not None:
-                raise writer.error
+        writer.write_all(read)
         if writer.saved != one.row.saved:
             raise DigestError(target, found=writer.saved, expected=one.row.saved)
     return True
@@ -218,8 +216,5 @@ def _record_fetched(layout: RunLayout, folder: Folder, name: str) -> bool:
     if target.exists():
         return False
     with folder.reading(name.rpartition("/")[2]) as read, replacing(target) as writer:
-        while chunk := read(CHUNK_BYTES):
-            writer.write(chunk)
-            if writer.error is not None:
-                raise writer.error
+        writer.write_all(read)
     return True

@@ -20,7 +20,7 @@ from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.checkpoints.attest import Examination
 from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
-from trainmaster.trainer.checkpoints.files import SavedFile, digest_of, written_beside
+from trainmaster.trainer.checkpoints.files import SavedFile, digest_of, holds, written_beside
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
 from trainmaster.trainer.contract import RunLayout, Verdict
 from trainmaster.trainer.engines import compat
@@ -162,7 +162,7 @@ def _takes(function: Callable[..., Any], *args: Any, **more: Any) -> bool:
 
 def _holds(path: Path, saved: SavedFile) -> bool:
     with suppress(OSError):
-        return digest_of(path) == saved
+        return holds(path, saved)
     return False
 
 

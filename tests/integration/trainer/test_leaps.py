@@ -12,7 +12,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from tests.integration.trainer.runs import Poisoned, events, layout_of
 from trainmaster import GuardedDetectionTrainer
-from trainmaster.trainer.checkpoints.catalog import last_clean
+from trainmaster.trainer.checkpoints.catalog import catalog, newest_clean
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.contract import ExitCode, Verdict
 from trainmaster.trainer.guard import guarded
@@ -111,7 +111,7 @@ def test_weights_that_no_step_made_end_the_training_with_what_was_saved_before(
     assert "leapt to" in told["why"]
     assert not events(layout, "bad_batch")
     assert {row.verdict for row in attestations(layout)} == {Verdict.CLEAN}
-    clean = last_clean(layout, full=True)
+    clean = newest_clean(catalog(layout, full=True))
     assert clean is not None
     state = torch.load(layout.root / clean.file, weights_only=False)["model"]
     assert all(float(one.abs().max()) < 100 for one in state.values() if one.is_floating_point() and one.ndim > 1)
