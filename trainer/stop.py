@@ -25,11 +25,13 @@ one to each of its processes, and their launcher passes on what it gets, at once
 PASSED_ON_S: Final = 0.3
 """The same for a process alone: what starts a trainer (a container, ``conda run``, ``timeout``) passes on a signal that
 reached both, some 30 ms later. Whoever asks again means it."""
-_STATES: Final = {
-    int(ExitCode.STOPPED): RunRecordState.STOPPED,
-    int(ExitCode.GAVE_UP): RunRecordState.GAVE_UP,
-    int(ExitCode.REFUSED): RunRecordState.REFUSED,
+STATES: Final = {
+    ExitCode.FINISHED: RunRecordState.FINISHED,
+    ExitCode.STOPPED: RunRecordState.STOPPED,
+    ExitCode.GAVE_UP: RunRecordState.GAVE_UP,
+    ExitCode.REFUSED: RunRecordState.REFUSED,
 }
+"""What ``run.json`` says of an end in order."""
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -48,7 +50,7 @@ class RunEnded(SystemExit):
     @property
     def state(self) -> RunRecordState:
         """As ``run.json`` records it."""
-        return _STATES[int(self.code or 0)]
+        return STATES[ExitCode(int(self.code or 0))]
 
 
 class StopRequested(RunEnded):

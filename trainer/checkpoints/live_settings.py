@@ -19,7 +19,7 @@ from trainmaster.trainer.checkpoints.module_settings import (
     may_hold_numbers,
     settings_of,
 )
-from trainmaster.trainer.checkpoints.naming import few
+from trainmaster.trainer.checkpoints.naming import below, few
 from trainmaster.trainer.contract import Verdict
 
 _MOST_STRIDES = 16
@@ -41,7 +41,7 @@ def examine_settings(part: str, model: nn.Module) -> Examination:
 def _with_nan(model: nn.Module) -> list[str]:
     """Names of the attributes of modules that hold NaN in a tensor or an array of NumPy's."""
     return [
-        f"{path}.{key}" if path else key
+        below(path, key)
         for path, module in model.named_modules()
         for key, value in vars(module).items()
         if key != "stride" and may_hold_numbers(key, value) and any(map(_holds_nan, others_in(value)))
@@ -62,6 +62,6 @@ def _settings(model: nn.Module) -> Iterator[ModuleSetting]:
         yield from settings_of(path, vars(module))
         stride = vars(module).get("stride")
         if isinstance(stride, torch.Tensor) and stride.numel() <= _MOST_STRIDES:
-            name = f"{path}.stride" if path else "stride"
+            name = below(path, "stride")
             for number in stride.detach().flatten().tolist():
                 yield ModuleSetting(name, "stride", float(number), normalizes=False)

@@ -14,6 +14,12 @@ from trainmaster.trainer.contract import EPOCH_FILE, RunLayout, Verdict, read_js
 ULTRALYTICS_COPY: Final = "epoch{:04d}.ultralytics.pt"
 """By the epoch from 1."""
 
+STOP_NAME: Final = "stop.pt"
+SNAPSHOT_NAME: Final = "snapshot.pt"
+"""Of the epoch in work, renewed every ``snapshot_s``; what a kill leaves behind."""
+WITHIN_EPOCH: Final = (STOP_NAME, SNAPSHOT_NAME)
+"""States that belong to no epoch's end."""
+
 _INCIDENTS_READ: Final = 20
 """The first ones: later incidents are of the same epoch or of later ones, but for what a rollback repeated."""
 
@@ -57,8 +63,8 @@ def retain(layout: RunLayout, *, keep: int) -> list[Path]:
     What stays is what a way back may need: the newest ``keep`` epochs; of the clean ones the newest, the best by
     fitness, the newest from before the first incident, and a spread of older ones, one for each power of two epochs
     back. So a run of 1,000 epochs keeps about ``keep`` + 12. Files that a killed process left half-written go too.
-    ``stop.pt`` and files of other names are
-    nobody's business here. Only for the trainer that owns the run directory.
+    States within an epoch and files of other names are nobody's business here. Only for the trainer that owns the run
+    directory.
     """
     epochs = epochs_on_disk(layout)
     kept = set(epochs[-keep:]) if keep > 0 else set()

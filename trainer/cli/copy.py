@@ -15,6 +15,7 @@ from trainmaster.trainer.copies.copying import Copying
 from trainmaster.trainer.copies.held import held_of
 from trainmaster.trainer.copies.place import CopyError, Folder, below, check_place, shown, wanted_place
 from trainmaster.trainer.copies.taking_back import INTO, TakenBack, begun_at, is_address, take_back, take_back_if_lost
+from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.visible import visible, visible_json
 
 FAILED = 1
@@ -37,7 +38,7 @@ def main(arguments: Arguments) -> int:
     check_place(place)
     if listing:
         return _listed(layout, place, as_json="json" in arguments.flags)
-    keep = whole_number(arguments.settings.get("keep"), "keep") or 3
+    keep = whole_number(arguments.settings.get("keep"), "keep") or GuardSettings().copy_keep
     pid = whole_number(arguments.settings.get("follow"), "follow")
     if pid is not None:
         from trainmaster.trainer.copies.following import follow, leave_the_family  # noqa: PLC0415 - loads psutil

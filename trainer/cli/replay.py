@@ -26,6 +26,7 @@ from trainmaster.trainer.batches.batchnorm import BatchNormStatistics  # noqa: E
 from trainmaster.trainer.batches.gradients import all_finite  # noqa: E402 - as above
 from trainmaster.trainer.batches.labels import bad_labels, num_classes_of, without_bad_labels  # noqa: E402 - as above
 from trainmaster.trainer.checkpoints.catalog import last_clean  # noqa: E402 - as above
+from trainmaster.trainer.checkpoints.retention import WITHIN_EPOCH  # noqa: E402 - as above
 from trainmaster.trainer.checkpoints.state import load_state  # noqa: E402 - as above
 from trainmaster.trainer.contract import (  # noqa: E402 - as above
     ExitCode,
@@ -39,6 +40,7 @@ from trainmaster.trainer.contract import (  # noqa: E402 - as above
 from trainmaster.trainer.data.sampling import set_random_state  # noqa: E402 - as above
 from trainmaster.trainer.incidents.incident import first_bad_module  # noqa: E402 - as above
 from trainmaster.trainer.incidents.incident_weights import RNG_NAME, SCENE_NAME  # noqa: E402 - as above
+from trainmaster.trainer.state.full_state import set_updates  # noqa: E402 - as above
 from trainmaster.visible import visible, visible_json  # noqa: E402 - as above
 
 
@@ -177,7 +179,7 @@ def _finite_in_single_precision(model: Any, batch: dict[str, Any], statistics: B
 def _state_before(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
     entry = last_clean(layout, at_or_before_epoch=max(epoch - 1, 1)) or last_clean(layout)
     candidates = [layout.root / entry.file] if entry and entry.file.startswith("guard/states/") else []
-    candidates += [path for path in (layout.states / "stop.pt", layout.states / "snapshot.pt") if path.is_file()]
+    candidates += [path for name in WITHIN_EPOCH if (path := layout.states / name).is_file()]
     for path in candidates:
         if not path.name.endswith(".ultralytics.pt"):
             return path, load_state(path)
@@ -200,10 +202,7 @@ def _model(state: dict[str, Any]) -> Any:
     for name, module in model.named_modules():
         if name in evaluating:
             module.training = False
-    updates = int(state.get("criterion_updates") or 0)
-    if updates and hasattr(model.criterion, "update"):
-        model.criterion.updates = updates - 1  # so that update() lands on the gains of that epoch
-        model.criterion.update()
+    set_updates(model.criterion, int(state.get("criterion_updates") or 0))
     return model
 
 

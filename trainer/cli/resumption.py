@@ -17,7 +17,7 @@ from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.settings.guard_settings import GUARD_KEYS
 from trainmaster.trainer.settings.inputs import data_faults, parse_values, value_faults
-from trainmaster.trainer.state.resume_plan import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
+from trainmaster.trainer.state.resume_plan import NEXT_LEVEL, ResumeRefusedError, make_plan
 
 FIXED: Final = {
     **dict.fromkeys(("model", "task", "pretrained", "single_cls", "cfg"), "a run keeps its model"),
@@ -63,8 +63,6 @@ def resume(
     except BaseException:
         lock.release()
         raise
-    made: ResumePlan = overrides[PLAN_KEY]
-    assert made is plan
     known = (read_json(layout.run_json) or {}).get("trainer_class")
     return run(by_name(known, str(plan.state["task"])), overrides)
 

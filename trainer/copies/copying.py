@@ -21,6 +21,7 @@ from trainmaster.trainer.checkpoints.ledger import (
     latest_by_file,
 )
 from trainmaster.trainer.checkpoints.manifest import ArchiveState, archives
+from trainmaster.trainer.checkpoints.retention import WITHIN_EPOCH
 from trainmaster.trainer.contract import (
     CHECKPOINT_KEYS,
     EPOCH_FILE,
@@ -48,7 +49,7 @@ RECORDS: Final = ("guard/run.json", "guard/events.jsonl", "results.csv", "args.y
 """Copied whole whenever they have changed: what a run needs to go on with its story."""
 MAX_RECORD_BYTES: Final = 64 * 2**20
 """Of one record; an event log of a year is smaller."""
-WITHIN_EPOCH: Final = ("guard/states/stop.pt", "guard/states/snapshot.pt")
+_WITHIN_EPOCH: Final = frozenset(f"guard/states/{name}" for name in WITHIN_EPOCH)
 BEST: Final = "weights/best.pt"
 DIGEST: Final = ".sha256"
 _RUN_ID: Final = "run_id"
@@ -63,7 +64,7 @@ def identity(layout: RunLayout) -> str:
     Raises:
         OSError: it could not be written.
     """
-    path = _identity_file(layout)
+    path = identity_file(layout)
     known = identity_in(layout.root)
     if known is not None:
         return known
@@ -78,18 +79,19 @@ def identity_in(root: Path) -> str | None:
     Raises:
         OSError: it can't be read.
     """
-    known = (read_json(_identity_file(RunLayout(root))) or {}).get("id")
+    known = (read_json(identity_file(RunLayout(root))) or {}).get("id")
     return known if isinstance(known, str) else None
 
 
-def _identity_file(layout: RunLayout) -> Path:
+def identity_file(layout: RunLayout) -> Path:
+    """Where that stands, beside the disks that the run's copies lay on."""
     return layout.guard / "copy_id.json"
 
 
 def is_copied(file: str) -> bool:
     """Whether a file of that name, relative to the run directory, is one that copies are made of."""
     ends = EPOCH_FILE.fullmatch(file) is not None and file.startswith("guard/states/")
-    return ends or file in {*WITHIN_EPOCH, BEST}
+    return ends or file in {*_WITHIN_EPOCH, BEST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +165,7 @@ def _require_mount(layout: RunLayout, folder: Folder) -> None:
     Raises:
         CopyError: it is.
     """
-    mounts = (read_json(_identity_file(layout)) or {}).get("mounts")
+    mounts = (read_json(identity_file(layout)) or {}).get("mounts")
     mount = mounts.get(folder.url) if isinstance(mounts, dict) else None
     if folder.is_local and isinstance(mount, str) and not os.path.ismount(mount):
         raise CopyError(
@@ -178,7 +180,7 @@ def _require_mount(layout: RunLayout, folder: Folder) -> None:
 
 
 def _note_mount(layout: RunLayout, folder: Folder) -> None:
-    mount, path = folder.mount(), _identity_file(layout)
+    mount, path = folder.mount(), identity_file(layout)
     known: Mapping[str, Any] = read_json(path) or {}
     noted = known.get("mounts")
     mounts = noted if isinstance(noted, dict) else {}
@@ -375,7 +377,7 @@ def _worth_having(found: Sequence[Copied], keep: int) -> set[str]:
         newest.append(max(rated, key=lambda one: (one.row.fitness or 0.0, one.age)).row.epoch)
     latest = {one.row.file: one for one in ends if one.row.epoch in newest}
     kept = {one.name for one in latest.values()}
-    within = [one for one in by_time if one.row.file in WITHIN_EPOCH and (not ends or one.age > ends[-1].age)]
+    within = [one for one in by_time if one.row.file in _WITHIN_EPOCH and (not ends or one.age > ends[-1].age)]
     best = [one for one in by_time if one.row.file == BEST]
     return kept | {one.name for one in (*within[-1:], *best[-1:])}
 

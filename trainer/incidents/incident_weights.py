@@ -19,7 +19,7 @@ from trainmaster.trainer.batches import precision
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import SCHEMA_VERSION
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.state.full_state import model_state, plain, plain_rng
+from trainmaster.trainer.state.full_state import model_state, plain
 
 SCENE_NAME: Final = "scene.pt"
 RNG_NAME: Final = "rng.pt"
@@ -82,7 +82,7 @@ class Scenes:
         Raises:
             OSError: no space, no permission.
         """
-        save_state(self._root / incident / RNG_NAME, plain_rng(rng), durable=False)
+        save_state(self._root / incident / RNG_NAME, rng, durable=False)
         if self._last is not None and self._last[0] == steps:
             return {"scene": self._last[1], "scene_left_out": None}
         why = self._left_out(trainer)

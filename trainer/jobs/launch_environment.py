@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from trainmaster.trainer.contract import RunLayout, read_json, replace_json
+from trainmaster.trainer.contract import RUN_VARIABLE, RunLayout, read_json, replace_json
 from trainmaster.trainer.jobs.environment import KEY_VARIABLE, OPTIONS_VARIABLE, RUN_ID_VARIABLE
 
 _MAX_BYTES: Final = 1_000_000
@@ -22,7 +22,7 @@ _MAX_BYTES: Final = 1_000_000
 
 _OF_ONE_START: Final = frozenset(
     {
-        *(KEY_VARIABLE, RUN_ID_VARIABLE, OPTIONS_VARIABLE, "TRAINMASTER_RUN"),
+        *(KEY_VARIABLE, RUN_ID_VARIABLE, OPTIONS_VARIABLE, RUN_VARIABLE),
         *("HOSTNAME", "HOST", "PWD", "OLDPWD", "SHLVL", "_", "ENVIRONMENT", "GPU_DEVICE_ORDINAL"),
     }
 )

@@ -29,7 +29,6 @@ from trainmaster.trainer.contract import (
     SCHEMA_VERSION,
     SERIES_KEYS,
     EventKind,
-    ExitCode,
     Heartbeat,
     Phase,
     RunFile,
@@ -316,16 +315,6 @@ def words_of(error: BaseException) -> tuple[str, str]:
     """What is told of ``error``, and the end of its traceback."""
     lines = "".join(traceback.format_exception(error)).splitlines()
     return f"{type(error).__name__}: {error}", "\n".join(lines[-NUM_TRACEBACK_LINES:])
-
-
-def exit_code_of(state: RunRecordState) -> int:
-    """The process exit code that goes with an end state."""
-    return {
-        RunRecordState.FINISHED: ExitCode.FINISHED,
-        RunRecordState.STOPPED: ExitCode.STOPPED,
-        RunRecordState.GAVE_UP: ExitCode.GAVE_UP,
-        RunRecordState.REFUSED: ExitCode.REFUSED,
-    }.get(state, 1)
 
 
 def encoded(value: Any) -> Any:

@@ -17,9 +17,9 @@ import psutil
 from ultralytics.utils import LOCAL_RANK, RANK
 
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
-from trainmaster.trainer.records.recorder import exit_code_of, words_of
+from trainmaster.trainer.records.recorder import words_of
 from trainmaster.trainer.run import rank_ends
-from trainmaster.trainer.stop import ONE_REQUEST_S, PASSED_ON_S, RunEnded, StopRequested, stop_signals
+from trainmaster.trainer.stop import ONE_REQUEST_S, PASSED_ON_S, STATES, RunEnded, StopRequested, stop_signals
 
 IS_FIRST: Final = RANK in {-1, 0}
 """Of this process: it writes the records, as the only one or as the first of a DDP run."""
@@ -156,14 +156,12 @@ def _end(
     """In which order the ranks ended; None for a crash. What the first has finished nobody takes back: the others only
     evaluate at the end."""
     run = read_json(layout.run_json) or {}
-    if (
-        asked and run.get("pid") != os.getpid()
-    ):  # a launcher that is signalled twice does not wait for its ranks to save
+    if asked and run.get("pid") != os.getpid():  # one that is signalled twice does not wait for its ranks to save
         rank_ends.wait_for_first(layout, attempt)
         run = read_json(layout.run_json) or {}
     state = run.get("state")
-    if state in {RunRecordState.FINISHED, RunRecordState.STOPPED, RunRecordState.GAVE_UP, RunRecordState.REFUSED}:
-        return RunEnded(ExitCode(exit_code_of(RunRecordState(state))), f"the ranks ended: {state}")
+    if codes := [code for code, of in STATES.items() if of == state]:
+        return RunEnded(codes[0], f"the ranks ended: {state}")
     if state not in _UNENDED:
         return None
     other = rank_ends.first_end(layout, attempt)

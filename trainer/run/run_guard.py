@@ -15,6 +15,7 @@ from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
+from trainmaster.trainer.checkpoints.retention import SNAPSHOT_NAME, STOP_NAME
 from trainmaster.trainer.contract import EventKind, Phase, RunLayout, RunRecordState
 from trainmaster.trainer.data.quarantine import listed, training_list
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
@@ -32,7 +33,7 @@ from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.put_back import GoingOn
 from trainmaster.trainer.state.resume_plan import ResumePlan
-from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME, Saver
+from trainmaster.trainer.state.saver import Saver
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, StopSwitch, end_loaders
 
 

@@ -138,22 +138,23 @@ def exact_faults(exact: bool, settings: Mapping[str, Any]) -> list[str]:
 
 def num_classes(data: str) -> int | None:
     """How many classes a data set's YAML file names; None where it can't be told without Ultralytics' own reading."""
-    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
-
-    path = Path(data)
-    if path.suffix not in {".yaml", ".yml"} or not path.is_file():
-        return None
-    content = YAML.load(path)
+    content = _described(data)
     names, count = content.get("names"), content.get("nc")
     return len(names) if isinstance(names, list | dict) else count if isinstance(count, int) else None
 
 
 def listed_names(data: str) -> Any:
     """The classes that a data set's YAML file names, by number; None where it can't be told, as in num_classes."""
+    return _described(data).get("names")
+
+
+def _described(data: str) -> dict[str, Any]:
+    """What a data set's YAML file says; nothing where there is none that could be read here."""
     from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
 
     path = Path(data)
-    return YAML.load(path).get("names") if path.suffix in {".yaml", ".yml"} and path.is_file() else None
+    content: dict[str, Any] = YAML.load(path) if path.suffix in {".yaml", ".yml"} and path.is_file() else {}
+    return content
 
 
 def data_faults(data: str, task: str) -> list[str]:

@@ -103,7 +103,7 @@ def capture(
             "possible_stop": bool(trainer.stopper.possible_stop),
         },
         "loss_names": list(trainer.loss_names),
-        **{key: plain_rng(value) if key == "rng" else plain(value) for key, value in extra.items()},
+        **{key: value if key == "rng" else plain(value) for key, value in extra.items()},  # tuples and all
     }
 
 
@@ -121,9 +121,11 @@ def spikes_of(trainer: EngineTrainer, state: Mapping[str, Any]) -> dict[str, Any
     return state.get("spikes") if alike else None
 
 
-def plain_rng(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A random state as :func:`sampling.random_state` gave it: already plain, tuples and all."""
-    return dict(state)
+def set_updates(criterion: Any, updates: int) -> None:
+    """A ``criterion`` whose gains go with the epochs has those after so many of them."""
+    if updates and hasattr(criterion, "update"):
+        criterion.updates = updates - 1  # update() takes the last step
+        criterion.update()
 
 
 def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_random_state
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.state.full_state import OTHER_GROUPS, restore, restore_average
+from trainmaster.trainer.state.full_state import OTHER_GROUPS, restore, restore_average, set_updates
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.same.data import require_same_data
 
@@ -82,10 +82,7 @@ class GoingOn:
         if getattr(model, "criterion", None) is None:
             model.criterion = model.init_criterion()  # an epoch of placeholders would never make it
             model.load_state_dict(state["model"], strict=False)  # what that holds is there again
-        updates = state.get("criterion_updates", state["epoch"])
-        if updates and hasattr(model.criterion, "update"):
-            model.criterion.updates = updates - 1  # so that update() lands on the gains of that epoch
-            model.criterion.update()
+        set_updates(model.criterion, state.get("criterion_updates", state["epoch"]))
         loader = trainer.train_loader
         if isinstance(loader, GuardedLoader) and "order" in state:
             loader.go_on(state=state["order"]["state"], batches_done=state["batch"] if self._same_batches else 0)

@@ -18,7 +18,7 @@ from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.checkpoints.history import cut_results
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.checkpoints.restore import mend_best
-from trainmaster.trainer.checkpoints.retention import state_epoch, ultralytics_copy
+from trainmaster.trainer.checkpoints.retention import WITHIN_EPOCH, state_epoch, ultralytics_copy
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import RunLayout, RunRecordState, Verdict, read_json
 from trainmaster.trainer.data.quarantine import listed
@@ -40,7 +40,6 @@ KEEP_THE_COURSE: Final = frozenset({"workers", "device", "plots", "cache", "verb
 """Settings that change nothing about what a run's last epoch was."""
 CHOSEN_BY_AUTO: Final = ("optimizer", "lr0", "warmup_bias_lr")
 """``optimizer=auto`` overrules what was asked for of these, and writes its choice among the run's arguments."""
-MID_EPOCH_NAMES: Final = ("stop.pt", "snapshot.pt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,13 +232,13 @@ def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
     """The state with most batches behind it, of whatever kind; ``notes`` says which of an epoch's middle won't do."""
     rows = attestations(layout)
     found: list[tuple[tuple[int, int, int], Judgement]] = []
-    paths = [layout.states / name for name in MID_EPOCH_NAMES]
+    paths = [layout.states / name for name in WITHIN_EPOCH]
     numbered = [path for path in layout.states.glob("epoch*.pt") if state_epoch(path.name) is not None]
     for path in [*paths, *sorted(numbered)[-1:]]:
         if not path.is_file():
             continue
         judgement = judge(path, attestations=rows)
-        if path.name not in MID_EPOCH_NAMES:
+        if path.name not in WITHIN_EPOCH:
             found.append(((judgement.epoch or 0, 0, 1), judgement))
         elif judgement.verdict is Verdict.CLEAN:
             state = load_state(path)
@@ -286,7 +285,7 @@ def _load(judgement: Judgement) -> dict[str, Any]:
 
 def _is_own(path: Path) -> bool:
     """Whether ``path`` is a full state, and not Ultralytics' half-precision file."""
-    return path.name in MID_EPOCH_NAMES or state_epoch(path.name) is not None
+    return path.name in WITHIN_EPOCH or state_epoch(path.name) is not None
 
 
 def _refusal(layout: RunLayout, judgement: Judgement, what: str) -> ResumeRefusedError:

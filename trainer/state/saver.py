@@ -25,7 +25,7 @@ from trainmaster.trainer.checkpoints.attest import Examination, examine, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.checkpoints.live_settings import examine_settings
-from trainmaster.trainer.checkpoints.retention import keep_copy, retain
+from trainmaster.trainer.checkpoints.retention import STOP_NAME, WITHIN_EPOCH, keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import EventKind, RunLayout
 from trainmaster.trainer.data.inventory import NAME as DATA_NAME
@@ -41,11 +41,6 @@ from trainmaster.trainer.state.full_state import capture, model_state
 from trainmaster.trainer.state.same.data import KnownData, files_of, record_of
 from trainmaster.trainer.state.stripping import Stripping
 from trainmaster.trainer.stop import StopSwitch
-
-STOP_NAME: Final = "stop.pt"
-SNAPSHOT_NAME: Final = "snapshot.pt"
-"""Of the epoch in work, renewed every ``snapshot_s``; what a kill leaves behind."""
-
 
 LAST_SAVE_RETRY_S: Final = 10.0
 LAST_SAVE_WAIT_S: Final = 24 * 3600.0
@@ -375,7 +370,7 @@ class Saver:
 
     def _drop_passed_states(self) -> None:
         """States within an epoch that is over now are of no more use."""
-        for name in (STOP_NAME, SNAPSHOT_NAME):
+        for name in WITHIN_EPOCH:
             try:
                 (self._layout.states / name).unlink(missing_ok=True)
             except OSError as error:  # it stays, and is older than the state of the epoch

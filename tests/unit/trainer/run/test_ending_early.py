@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.retention import STOP_NAME
 from trainmaster.trainer.contract import RunRecordState
 from trainmaster.trainer.run import run_guard
 from trainmaster.trainer.run.ending import require_first_training
 from trainmaster.trainer.run.run_guard import RunGuard
-from trainmaster.trainer.state.saver import STOP_NAME
 from trainmaster.trainer.stop import StopRequested
 
 

@@ -13,11 +13,11 @@ import torch
 from trainmaster.trainer import guard
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.checkpoints.retention import SNAPSHOT_NAME, STOP_NAME
 from trainmaster.trainer.guard import GuardMixin
 from trainmaster.trainer.run.figures import Figures
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.run_guard import RunGuard
-from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME
 
 NAN = float("nan")
 
