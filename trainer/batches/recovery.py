@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -17,45 +18,32 @@ from trainmaster.trainer.contract import SkipReason
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
     """Looks for the bad batch by running the window again; without one, gives the window up."""
 
-    def __init__(
-        self,
-        trainer: EngineTrainer,
-        model: nn.Module,
-        *,
-        gradients: Gradients,
-        statistics: BatchNormStatistics,
-        work: BatchInWork,
-        window: Window,
-        rerun: Rerun,
-        overflows: Overflows,
-        position: Position,
-        running: RunningLoss,
-    ) -> None:
-        self._trainer = trainer
-        self._model = model
-        self._gradients = gradients
-        self._statistics = statistics
-        self._work = work
-        self._window = window
-        self._rerun = rerun
-        self._overflows = overflows
-        self._position = position
-        self._running = running
+    trainer: EngineTrainer
+    model: nn.Module
+    gradients: Gradients
+    statistics: BatchNormStatistics
+    work: BatchInWork
+    window: Window
+    rerun: Rerun
+    overflows: Overflows
+    position: Position
+    running: RunningLoss
 
     def recover(self, measured: Measurement, measure: Callable[[], Measurement]) -> Measurement | None:
         """Gradients that can be stepped with after all, or None when no step is taken."""
-        scaled = self._overflows.possible
-        micros = self._window.micros or ([self._work.as_it_is()] if scaled else [])
-        worst = self._gradients.worst()
-        if not all_finite(self._model.parameters()):
+        scaled = self.overflows.possible
+        micros = self.window.micros or ([self.work.as_it_is()] if scaled else [])
+        worst = self.gradients.worst()
+        if not all_finite(self.model.parameters()):
             self.drop_window(measured.norm)
             return None
         found = None
-        if not self._window.cut and len(micros) > (0 if scaled or self._window.before else 1):
-            found = self._rerun.search(micros, measure)
+        if not self.window.cut and len(micros) > (0 if scaled or self.window.before else 1):
+            found = self.rerun.search(micros, measure)
         if found is None and scaled:
             self._leave_to_the_scaler(measured.norm)
             return None
@@ -63,9 +51,9 @@ class Recovery:
             self.drop_window(measured.norm)
             return None
         again = found.measured
-        self._overflows.forget()
+        self.overflows.forget()
         if scaled and found.good:
-            again = self._rerun.scaled_gradients(found.good, measure)
+            again = self.rerun.scaled_gradients(found.good, measure)
         overflowed = again is not None and not again.finite
         if found.culprits or not overflowed:
             self._report_culprits(found.culprits, measured.norm, worst)
@@ -76,31 +64,31 @@ class Recovery:
 
     def drop_window(self, norm: float) -> None:
         """No step: gradients, statistics, running loss and window are as before its first batch."""
-        worst = self._gradients.worst()
-        self._trainer.optimizer.zero_grad()
-        self._overflows.forget()
-        self._statistics.rewind()
-        lost: list[MicroBatch] = self._window.micros
+        worst = self.gradients.worst()
+        self.trainer.optimizer.zero_grad()
+        self.overflows.forget()
+        self.statistics.rewind()
+        lost: list[MicroBatch] = self.window.micros
         doubt = len(lost) > 1
         for micro in lost or (None,):
-            self._work.failed(SkipReason.NONFINITE_GRADIENT, micro, norm=norm, worst=worst, by_association=doubt)
+            self.work.failed(SkipReason.NONFINITE_GRADIENT, micro, norm=norm, worst=worst, by_association=doubt)
         self._running_without(lost)
         if not doubt:
-            self._work.draw_again()
+            self.work.draw_again()
 
     def _report_culprits(self, culprits: list[MicroBatch], norm: float, worst: list[tuple[str, float]]) -> None:
         for micro in culprits:
-            self._work.failed(SkipReason.NONFINITE_GRADIENT, micro, norm=norm, worst=worst)
+            self.work.failed(SkipReason.NONFINITE_GRADIENT, micro, norm=norm, worst=worst)
         if culprits:
             self._running_without(culprits)
         else:  # it did not happen again: nothing is lost, but somebody should know
-            self._work.failed(SkipReason.NONFINITE_GRADIENT, norm=norm, worst=worst, action="recomputed")
+            self.work.failed(SkipReason.NONFINITE_GRADIENT, norm=norm, worst=worst, action="recomputed")
 
     def _leave_to_the_scaler(self, norm: float, *, proven: bool = False) -> None:
-        if not self._overflows.leave_out(proven=proven):
+        if not self.overflows.leave_out(proven=proven):
             self.drop_window(norm)
 
     def _running_without(self, lost: list[MicroBatch]) -> None:
         """The running loss is that of the good batches of the epoch."""
-        epoch = self._position.epoch
-        self._running.rewind(micro.items for micro in self._window.micros if micro.epoch == epoch and micro not in lost)
+        epoch = self.position.epoch
+        self.running.rewind(micro.items for micro in self.window.micros if micro.epoch == epoch and micro not in lost)

@@ -80,8 +80,8 @@ class StepGuard:
             emit=emit,
         )
         recovery = Recovery(
-            trainer,
-            model,
+            trainer=trainer,
+            model=model,
             gradients=self.gradients,
             statistics=self.statistics,
             work=self._work,

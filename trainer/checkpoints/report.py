@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,19 +59,7 @@ def judgement_text(judgement: Judgement) -> str:
 
 def entry_record(entry: CatalogEntry) -> dict[str, Any]:
     """One row of the catalog."""
-    return {
-        "epoch": entry.epoch,
-        "ts": entry.ts,
-        "fitness": encode_number(entry.fitness),
-        "bytes": entry.bytes,
-        "verdict": entry.verdict.value,
-        "reasons": list(entry.reasons),
-        "resumable": entry.resumable,
-        "kind": entry.kind.value,
-        "file": entry.file,
-        "sha256": entry.sha256,
-        "attested": entry.attested,
-    }
+    return {**asdict(entry), "fitness": encode_number(entry.fitness)}
 
 
 def catalog_text(

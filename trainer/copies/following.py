@@ -136,47 +136,45 @@ def follow(
             with contextlib.suppress(OSError):  # of one that was killed
                 for left in temporaries_of(_status_file(layout)):
                     left.unlink(missing_ok=True)
-            _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock, monotonic=monotonic).run()
+            _Following(
+                layout=layout,
+                place=below(place, layout.name),
+                keep=keep,
+                trainer=trainer,
+                sleep=sleep,
+                clock=clock,
+                monotonic=monotonic,
+            ).run()
 
 
+@dataclass(slots=True, kw_only=True)
 class _Following:
-    def __init__(
-        self,
-        layout: RunLayout,
-        place: str,
-        *,
-        keep: int,
-        trainer: psutil.Process | None,
-        sleep: Callable[[float], None],
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._layout = layout
-        self._place = below(place, layout.name)
-        self._keep = keep
-        self._trainer = trainer
-        self._sleep = sleep
-        self._clock = clock
-        self._monotonic = monotonic
-        self._copying: Copying | None = None
-        self._behind = 0
-        self._behind_since: float | None = None
-        self._said_s = float("-inf")
+    layout: RunLayout
+    place: str
+    keep: int
+    trainer: psutil.Process | None
+    sleep: Callable[[float], None]
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    _copying: Copying | None = None
+    _behind: int = 0
+    _behind_since: float | None = None
+    _said_s: float = float("-inf")
 
     def run(self) -> None:
         """It looks, copies and tells until there is nothing more to do; see :func:`follow`."""
         pause_s, ended_at, seen = RETRY_S[0], None, None
         while True:
-            over = not _lives(self._trainer)
-            ended_at = ended_at or (self._monotonic() if over else None)
-            stamp = _stamp(self._layout.checkpoints)
+            over = not _lives(self.trainer)
+            ended_at = ended_at or (self.monotonic() if over else None)
+            stamp = _stamp(self.layout.checkpoints)
             well = True
             if stamp != seen or over:
                 well = self._looked()
                 seen = stamp if well else None
-            if ended_at is not None and (well or self._monotonic() - ended_at > LINGER_S):
+            if ended_at is not None and (well or self.monotonic() - ended_at > LINGER_S):
                 return
-            self._sleep(LOOK_S if well else pause_s)
+            self.sleep(LOOK_S if well else pause_s)
             pause_s = RETRY_S[0] if well else min(2 * pause_s, RETRY_S[1])
 
     def _looked(self) -> bool:
@@ -193,40 +191,40 @@ class _Following:
                 return self._looked()  # its connection is as old as the last look, and may have been cut since
             self._say(CopyState.FAILING, error=str(error))
         except OSError as error:  # of the run's own disk
-            self._say(CopyState.FAILING, error=f"{self._layout.root} can't be used: {error.strerror or error}")
+            self._say(CopyState.FAILING, error=f"{self.layout.root} can't be used: {error.strerror or error}")
         else:
             self._say(CopyState.CURRENT)
             return True
         return False
 
     def _anew(self) -> Copying:
-        folder = Folder(self._place)
+        folder = Folder(self.place)
         folder.answered = self._heard
-        return Copying(self._layout, folder, keep=self._keep)
+        return Copying(self.layout, folder, keep=self.keep)
 
     def _progress(self, behind: int) -> None:
         self._behind = behind
-        self._behind_since = (self._behind_since or self._clock()) if behind else None
+        self._behind_since = (self._behind_since or self.clock()) if behind else None
         self._heard()
 
     def _heard(self) -> None:
         """The place gives signs of life, however slow it is."""
-        if self._monotonic() - self._said_s > 1.0:
+        if self.monotonic() - self._said_s > 1.0:
             self._say(CopyState.COPYING, behind=self._behind)
 
     def _say(self, state: CopyState, *, error: str | None = None, behind: int = 0) -> None:
-        self._said_s = self._monotonic()
+        self._said_s = self.monotonic()
         status = CopyStatus(
-            ts=self._clock(),
+            ts=self.clock(),
             pid=os.getpid(),
-            place=shown(self._place),
+            place=shown(self.place),
             state=state,
             error=error,
             behind=behind,
             behind_since_ts=self._behind_since,
         )
         with contextlib.suppress(OSError):  # the run's own disk is full or gone: its trainer says that
-            replace_json(_status_file(self._layout), asdict(status))
+            replace_json(_status_file(self.layout), asdict(status))
 
 
 @contextlib.contextmanager

@@ -119,7 +119,7 @@ def _odd(axes: Axes, places: Sequence[float]) -> None:
 
 
 def _before(axes: Axes, story: Story, epoch: int) -> None:
-    ends = [end for end in story.ends if end.epoch == epoch - 1 and not story.given_up(end.attempt, end.epoch)]
+    ends = [end for end in story.kept_ends() if end.epoch == epoch - 1]
     if not ends:
         return
     for number, (name, colour) in enumerate(zip(ends[-1].losses, PARTS, strict=False)):

@@ -133,8 +133,8 @@ def rows_of(story: Story, epoch: int) -> list[PlotRow]:
     rows = [row for row in story.rows if row.epoch == epoch and not story.given_up(row.attempt, row.epoch, row.batch)]
     return rows or [
         PlotRow(attempt=end.attempt, epoch=epoch, batch=story.batches or 1, losses=end.losses, lr=end.lr)
-        for end in story.ends
-        if end.epoch == epoch and not story.given_up(end.attempt, end.epoch)
+        for end in story.kept_ends()
+        if end.epoch == epoch
     ]
 
 

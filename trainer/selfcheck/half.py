@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from ultralytics.engine import trainer as engine
 
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.guard import GuardedDetectionTrainer
-from trainmaster.trainer.selfcheck.made import IMGSZ, differing, events, kind_of, quiet, settings, tensors
+from trainmaster.trainer.selfcheck.made import IMGSZ, differing, events, kind_of, not_finite, quiet, settings
 from trainmaster.trainer.selfcheck.report import Row, Status
 from trainmaster.trainer.selfcheck.spoiled import Spoil
 from trainmaster.trainer.selfcheck.traces import REASONS, leaves_no_trace, trained
@@ -98,9 +99,7 @@ def _overflow(part: str, folder: Path, device: str | None) -> Row:
         trainer.train()
     told = events(trainer.save_dir, "bad_batch")
     scale = float(trainer.scaler.get_scale())
-    broken = [
-        name for name, value in tensors(trainer).items() if value.is_floating_point() and not value.isfinite().all()
-    ]
+    broken = not_finite(trainer)
     good = not told and scale < HUGE_SCALE and not broken
     return Row(
         part=part,
@@ -123,6 +122,4 @@ def _bfloat16(part: str, folder: Path, device: str | None) -> Iterator[Row]:
     except (TypeError, ValueError) as error:  # an Ultralytics without it
         yield Row(part=part, name=name, status=Status.SKIPPED, value="not in this Ultralytics", detail=str(error)[:200])
         return
-    yield Row(
-        part=part, name=f"{name}: {row.name}", status=row.status, value=row.value, limit=row.limit, detail=row.detail
-    )
+    yield replace(row, name=f"{name}: {row.name}")

@@ -132,6 +132,12 @@ def tensors(trainer: Any) -> dict[str, torch.Tensor]:
     return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
 
 
+def not_finite(trainer: Any) -> list[str]:
+    """Names of the tensors of ``trainer`` with a number that is not finite."""
+    found = tensors(trainer).items()
+    return [name for name, value in found if value.is_floating_point() and not value.isfinite().all()]
+
+
 def differing(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> list[str]:
     """Names of the tensors that are not the same to the bit, or that only one side has."""
     names = sorted(left.keys() | right.keys())

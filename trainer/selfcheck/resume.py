@@ -49,27 +49,24 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
         [sys.executable, "-P", "-m", "trainmaster.trainer", "resume", str(killed)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
     )  # fmt: skip
-    good = resumed.returncode == ExitCode.FINISHED
-    yield Row(
-        part=part,
-        name="resume",
-        status=Status.OK if good else Status.FAILED,
-        value=f"exit code {resumed.returncode}",
-        limit="0",
-        detail="" if good else last_words(resumed.stderr.splitlines()),
-    )
+    yield _ended(part, "resume", resumed.returncode, resumed.stderr)
     _, said = undisturbed.communicate(timeout=TIMEOUT_S)
     if undisturbed.returncode:
-        yield Row(
-            part=part,
-            name="the same training, not killed",
-            status=Status.FAILED,
-            value=f"exit code {undisturbed.returncode}",
-            limit="0",
-            detail=last_words(said.splitlines()),
-        )
-    elif good:
+        yield _ended(part, "the same training, not killed", undisturbed.returncode, said)
+    elif resumed.returncode == ExitCode.FINISHED:
         yield _compared(part, folder, device, whole, killed)
+
+
+def _ended(part: str, name: str, code: int, said: str) -> Row:
+    good = code == ExitCode.FINISHED
+    return Row(
+        part=part,
+        name=name,
+        status=Status.OK if good else Status.FAILED,
+        value=f"exit code {code}",
+        limit="0",
+        detail="" if good else last_words(said.splitlines()),
+    )
 
 
 def _start(overrides: dict[str, Any], plan: SpoilPlan | None) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.guard import GuardedDetectionTrainer
-from trainmaster.trainer.selfcheck.made import BATCHES, differing, events, quiet, settings, tensors
+from trainmaster.trainer.selfcheck.made import BATCHES, differing, events, not_finite, quiet, settings, tensors
 from trainmaster.trainer.selfcheck.report import Row, Status
 from trainmaster.trainer.selfcheck.spoiled import Spoil, SpoiledTrainer, SpoilPlan
 
@@ -37,9 +37,7 @@ def leaves_no_trace(part: str, fault: Spoil, reason: str, overrides: dict[str, A
     trainer = trained(fault, overrides)
     changed = differing(trainer.before, trainer.after)
     told = [(row["batch"], row["reason"], row["action"]) for row in events(trainer.save_dir, "bad_batch")]
-    broken = [
-        name for name, value in tensors(trainer).items() if value.is_floating_point() and not value.isfinite().all()
-    ]
+    broken = not_finite(trainer)
     as_it_should = told == [(SPOILT + 1, reason, "skipped")]
     good = bool(trainer.before) and not changed and not broken and as_it_should
     problems = [
