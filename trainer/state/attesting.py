@@ -15,6 +15,16 @@ from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout
 from trainmaster.trainer.records.recorder import Recorder
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidOfFile:
+    """What is known of a file while it is saved. ``epoch`` and ``kind`` as in the ledger."""
+
+    epoch: int | None
+    examination: Examination
+    fitness: float | None
+    kind: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Attesting:
     """Writes the ledger of one run and tells of its files; ``look`` is called when one is there."""
@@ -26,17 +36,7 @@ class Attesting:
     _shown: dict[str, Examination] = field(default_factory=dict)
     """By the SHA-256 of the newest file, which may have several names."""
 
-    def attest(
-        self,
-        name: str,
-        saved: SavedFile,
-        at: Path | None = None,
-        *,
-        epoch: int | None,
-        examination: Examination,
-        fitness: Any,
-        kind: str,
-    ) -> None:
+    def attest(self, name: str, saved: SavedFile, said: SaidOfFile, at: Path | None = None) -> None:
         """The ledger knows what ``name`` holds, or is about to hold: then its bytes lie ``at`` another place.
 
         Raises:
@@ -44,33 +44,23 @@ class Attesting:
         """
         if saved.sha256 not in self._shown:
             self._shown = {saved.sha256: shown_by(at or self.layout.root / name)}
-        row = {
-            **self._what(name, saved, epoch=epoch, examination=examination, fitness=fitness),
-            "v": SCHEMA_VERSION,
-            "ts": time.time(),
-            "attempt": self.recorder.attempt,
-            "kind": kind,
-            "level": self.level,
-        }
-        record(self.layout, row)
+        own = {"v": SCHEMA_VERSION, "ts": time.time(), "attempt": self.recorder.attempt, "level": self.level}
+        record(self.layout, {**self._what(name, saved, said), **own, "kind": said.kind})
 
-    def tell(self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any) -> None:
+    def tell(self, name: str, saved: SavedFile, said: SaidOfFile) -> None:
         """``name`` is there, as it was attested."""
         self.look()
-        what = self._what(name, saved, epoch=epoch, examination=examination, fitness=fitness)
-        self.recorder.event(EventKind.CHECKPOINT_SAVED, **what)
+        self.recorder.event(EventKind.CHECKPOINT_SAVED, **self._what(name, saved, said))
 
-    def _what(
-        self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any
-    ) -> dict[str, Any]:
+    def _what(self, name: str, saved: SavedFile, said: SaidOfFile) -> dict[str, Any]:
         shown = self._shown.get(saved.sha256)
-        found = examination if shown is None else gravest(examination, shown)
+        found = said.examination if shown is None else gravest(said.examination, shown)
         return {
-            "epoch": epoch,
+            "epoch": said.epoch,
             "file": name,
             "sha256": saved.sha256,
             "bytes": saved.bytes,
             "verdict": found.verdict,
             "reasons": found.reasons,
-            "fitness": None if fitness is None else float(fitness),
+            "fitness": None if said.fitness is None else float(said.fitness),
         }

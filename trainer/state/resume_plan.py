@@ -18,7 +18,7 @@ from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.checkpoints.history import cut_results
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.checkpoints.restore import mend_best
-from trainmaster.trainer.checkpoints.retention import WITHIN_EPOCH, state_epoch, ultralytics_copy
+from trainmaster.trainer.checkpoints.retention import WITHIN_EPOCH, epochs_on_disk, state_epoch, ultralytics_copy
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import RunLayout, RunRecordState, Verdict, read_json
 from trainmaster.trainer.data.quarantine import listed
@@ -233,8 +233,7 @@ def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
     rows = attestations(layout)
     found: list[tuple[tuple[int, int, int], Judgement]] = []
     paths = [layout.states / name for name in WITHIN_EPOCH]
-    numbered = [path for path in layout.states.glob("epoch*.pt") if state_epoch(path.name) is not None]
-    for path in [*paths, *sorted(numbered)[-1:]]:
+    for path in [*paths, *map(layout.state_file, epochs_on_disk(layout)[-1:])]:
         if not path.is_file():
             continue
         judgement = judge(path, attestations=rows)

@@ -25,7 +25,7 @@ from trainmaster.trainer.checkpoints.attest import Examination, examine, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.checkpoints.live_settings import examine_settings
-from trainmaster.trainer.checkpoints.retention import STOP_NAME, WITHIN_EPOCH, keep_copy, retain
+from trainmaster.trainer.checkpoints.retention import STOP_NAME, WITHIN_EPOCH, epochs_on_disk, keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import EventKind, RunLayout
 from trainmaster.trainer.data.inventory import NAME as DATA_NAME
@@ -34,7 +34,7 @@ from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
-from trainmaster.trainer.state.attesting import Attesting
+from trainmaster.trainer.state.attesting import Attesting, SaidOfFile
 from trainmaster.trainer.state.cadence import Cadence
 from trainmaster.trainer.state.copy_watch import CopyWatch
 from trainmaster.trainer.state.full_state import capture, model_state
@@ -203,10 +203,9 @@ class Saver:
     @contextmanager
     def _announced(self, trainer: EngineTrainer, epoch: int, examination: Examination) -> Iterator[None]:
         """Within, what Ultralytics writes is attested before it is there: a kill leaves no file with a wrong digest."""
+        said = SaidOfFile(epoch=epoch, examination=examination, fitness=trainer.fitness, kind="ultralytics")
         for path in (trainer.last, trainer.best):
-            path.announce = lambda saved, at, name=f"weights/{path.name}": self.attesting.attest(
-                name, saved, at, epoch=epoch, examination=examination, fitness=trainer.fitness, kind="ultralytics"
-            )
+            path.announce = lambda saved, at, name=f"weights/{path.name}": self.attesting.attest(name, saved, said, at)
         try:
             yield
         finally:
@@ -242,19 +241,12 @@ class Saver:
 
     def stripping(self, trainer: EngineTrainer, *, records: bool) -> AbstractContextManager[None]:
         """Within, the final evaluation may take the optimizer out of last.pt and best.pt; see :class:`Stripping`."""
-        return Stripping.of(
-            self._layout,
-            self._recorder,
-            trainer,
-            attest=self.attesting.attest,
-            tell=self.attesting.tell,
-            records=records,
-        )
+        return Stripping.of(self.attesting, trainer, records=records)
 
     def latest_epoch_state(self) -> Path | None:
         """The newest full state saved after a whole epoch; None where none can be seen, on a disk that died say."""
         with contextlib.suppress(OSError):
-            return max(self._layout.states.glob("epoch????.pt"), default=None)
+            return next((self._layout.state_file(epoch) for epoch in epochs_on_disk(self._layout)[-1:]), None)
         return None
 
     def _examine(self, trainer: EngineTrainer) -> Examination:
@@ -285,17 +277,10 @@ class Saver:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             relative = path.relative_to(self._layout.root).as_posix()
-            about: dict[str, Any] = {
-                "epoch": position.epoch + 1,
-                "examination": examination,
-                "fitness": trainer.fitness if at_epoch_end else None,
-            }
-            saved = save_state(
-                path,
-                state,
-                announce=lambda saved, at: self.attesting.attest(relative, saved, at, **about, kind="state"),
-            )
-            self.attesting.tell(relative, saved, **about)
+            fitness = trainer.fitness if at_epoch_end else None
+            said = SaidOfFile(epoch=position.epoch + 1, examination=examination, fitness=fitness, kind="state")
+            saved = save_state(path, state, announce=lambda saved, at: self.attesting.attest(relative, saved, said, at))
+            self.attesting.tell(relative, saved, said)
             self._recorder.written(relative)
             if at_epoch_end:
                 retain(self._layout, keep=self._settings.keep_states)
@@ -345,7 +330,7 @@ class Saver:
         written: SavedFile | None = trainer.last.written
         if written is None:  # a subclass saves in a way of its own
             return
-        about: dict[str, Any] = {"epoch": epoch, "examination": examination, "fitness": trainer.fitness}
+        said = SaidOfFile(epoch=epoch, examination=examination, fitness=trainer.fitness, kind="ultralytics")
         names = ["weights/last.pt"]
         if trainer.best.written == written:
             names.append("weights/best.pt")
@@ -362,8 +347,8 @@ class Saver:
             held[copy.relative_to(self._layout.root).as_posix()] = held["weights/last.pt"]
             for name, saved in held.items():
                 if saved != written or name not in {"weights/last.pt", "weights/best.pt"}:  # else attested on writing
-                    self.attesting.attest(name, saved, **about, kind="ultralytics")
-                self.attesting.tell(name, saved, **about)
+                    self.attesting.attest(name, saved, said)
+                self.attesting.tell(name, saved, said)
             self._recorder.written("guard/checkpoints.jsonl")
         except (OSError, DigestError) as error:
             self._recorder.storage_fault("guard/checkpoints.jsonl", error)

@@ -22,10 +22,10 @@ from trainmaster.trainer.checkpoints.attest import Examination
 from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
 from trainmaster.trainer.checkpoints.files import SavedFile, digest_of, holds, written_beside
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
-from trainmaster.trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.contract import Verdict
 from trainmaster.trainer.engines import compat
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.records.recorder import Recorder
+from trainmaster.trainer.state.attesting import Attesting, SaidOfFile
 
 REASON: Final = "stripped by the final evaluation: not resumable"
 
@@ -34,26 +34,14 @@ REASON: Final = "stripped by the final evaluation: not resumable"
 class Stripping:
     """``unchanged``: files that held what was attested until now, and so keep their verdict."""
 
-    layout: RunLayout
-    recorder: Recorder
-    attest: Callable[..., None]
-    tell: Callable[..., None]
+    attesting: Attesting
     files: tuple[Path, ...]
     known: dict[str, Attestation]
     unchanged: frozenset[str]
 
     @classmethod
     @contextmanager
-    def of(
-        cls,
-        layout: RunLayout,
-        recorder: Recorder,
-        trainer: EngineTrainer,
-        *,
-        attest: Callable[..., None],
-        tell: Callable[..., None],
-        records: bool,
-    ) -> Iterator[None]:
+    def of(cls, attesting: Attesting, trainer: EngineTrainer, *, records: bool) -> Iterator[None]:
         """Within, last.pt and best.pt may be stripped; afterwards the ledger knows what they hold. A rank that doesn't
         keep the ``records`` writes nothing.
 
@@ -61,19 +49,11 @@ class Stripping:
             OSError: there is no room for a stripped file; the one that was there stays.
         """
         files = (Path(trainer.last), Path(trainer.best))
-        known = latest_by_file(attestations(layout))
+        known = latest_by_file(attestations(attesting.layout))
         unchanged = {
             name for path in files if (name := f"weights/{path.name}") in known and _holds(path, known[name].saved)
         }
-        stripping = cls(
-            layout=layout,
-            recorder=recorder,
-            attest=attest,
-            tell=tell,
-            files=files,
-            known=known,
-            unchanged=frozenset(unchanged),
-        )
+        stripping = cls(attesting=attesting, files=files, known=known, unchanged=frozenset(unchanged))
         try:
             with compat.engine().stripping_by(stripping.strip):
                 yield
@@ -95,7 +75,7 @@ class Stripping:
         except Exception as error:
             if not distributed.is_initialized():
                 raise
-            self.recorder.storage_fault(name, error)
+            self.attesting.recorder.storage_fault(name, error)
             return {}
 
     def _stripped(
@@ -107,7 +87,7 @@ class Stripping:
                 result = stock(f, str(beside), *rest, **more)
             _require_whole(beside, target)
         if announce is not None and _holds(target, now := self._now(name)):
-            self.tell(name, now, **self._about(name))
+            self.attesting.tell(name, now, self._said_of(name))
         return result
 
     def note_others(self) -> None:
@@ -120,21 +100,22 @@ class Stripping:
                 saved = digest_of(path)
                 if saved != self._now(name):
                     self._record(name, saved)
-                    self.tell(name, saved, **self._about(name))
+                    self.attesting.tell(name, saved, self._said_of(name))
             except OSError as error:
-                self.recorder.storage_fault(name, error)
+                self.attesting.recorder.storage_fault(name, error)
 
     def _record(self, name: str, saved: SavedFile, at: Path | None = None) -> None:
-        self.attest(name, saved, at, **self._about(name), kind="ultralytics")
+        self.attesting.attest(name, saved, self._said_of(name), at)
 
-    def _about(self, name: str) -> dict[str, Any]:
+    def _said_of(self, name: str) -> SaidOfFile:
         row = self.known[name]
         verdict = row.verdict if name in self.unchanged else Verdict.UNKNOWN
         examination = Examination(verdict=verdict, reasons=(REASON,))
-        return {"epoch": row.epoch, "examination": examination, "fitness": row.fitness}
+        return SaidOfFile(epoch=row.epoch, examination=examination, fitness=row.fitness, kind="ultralytics")
 
     def _now(self, name: str) -> SavedFile:
-        return latest_by_file(attestations(self.layout)).get(name, self.known[name]).saved  # the ledger may have gone
+        rows = attestations(self.attesting.layout)
+        return latest_by_file(rows).get(name, self.known[name]).saved  # the ledger may have gone
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.contract import RunLayout, Verdict
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
-from trainmaster.trainer.state.attesting import Attesting
+from trainmaster.trainer.state.attesting import Attesting, SaidOfFile
 from trainmaster.trainer.state.saver import Saver
 
 CLEAN = Examination(verdict=Verdict.CLEAN, reasons=())
@@ -51,13 +51,13 @@ def test_a_file_is_attested_and_told_as_what_it_shows(tmp_path: Path, change: An
     recorder.event = lambda _, **fields: told.append(fields)  # type: ignore[method-assign]
     content = checkpoint_dict()
     change(content)
-    about: dict[str, Any] = {"epoch": 1, "examination": CLEAN, "fitness": 0.5}
+    said = SaidOfFile(epoch=1, examination=CLEAN, fitness=0.5, kind="ultralytics")
     attesting = Attesting(layout=layout, recorder=recorder, level="standard", look=lambda: None)
     saved = digest_of(save(layout.weights / ".last.pt.partial", content))
 
-    attesting.attest("weights/last.pt", saved, layout.weights / ".last.pt.partial", **about, kind="ultralytics")
+    attesting.attest("weights/last.pt", saved, said, layout.weights / ".last.pt.partial")
     (layout.weights / ".last.pt.partial").rename(layout.weights / "last.pt")
-    attesting.tell("weights/last.pt", saved, **about)
+    attesting.tell("weights/last.pt", saved, said)
 
     (row,) = attestations(layout)
     assert (row.verdict, told[0]["verdict"]) == (verdict, verdict), row.reasons

@@ -124,3 +124,12 @@ def test_every_rank_learns_with_each_try_whether_the_last_epoch_is_saved(
         run.save(1, 0.5, fails=["last.pt"])
     run.saver.save_at_last(run.trainer, StopSwitch(on_request=print, on_second=print), print)
     assert [str(one) for one in asked] == ([str(full)] * 2 + ["None"] if first else ["None"] * 3)
+
+
+def test_the_newest_state_is_that_of_the_highest_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = Epochs(tmp_path / "night", monkeypatch)
+    assert epochs.saver.latest_epoch_state() is None
+    epochs.layout.states.mkdir()
+    for name in ("epoch9999.pt", "epoch10000.pt", "epochlast.pt", "stop.pt"):
+        (epochs.layout.states / name).touch()
+    assert epochs.saver.latest_epoch_state() == epochs.layout.states / "epoch10000.pt"

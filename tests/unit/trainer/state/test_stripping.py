@@ -49,9 +49,8 @@ class Ended:
         for path in (self.trainer.last, self.trainer.best):
             torch.save(checkpoint_dict(3), str(path))
             saved = stripping.digest_of(path)
-            self.saver.attesting.attest(
-                f"weights/{path.name}", saved, epoch=3, examination=clean, fitness=0.5, kind="ultralytics"
-            )
+            said = stripping.SaidOfFile(epoch=3, examination=clean, fitness=0.5, kind="ultralytics")
+            self.saver.attesting.attest(f"weights/{path.name}", saved, said)
 
     def evaluate(self) -> None:
         """As ``final_eval`` of Ultralytics begins (engine/trainer.py)."""
