@@ -54,8 +54,6 @@ Behind: Any = Any if TYPE_CHECKING else object
 
 AnyTrainer = TypeVar("AnyTrainer", bound=type[BaseTrainer])
 
-GHOST_IMGSZ = 32
-
 
 class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checked by engines.compat, at run time
     """Guards the trainer class that it is put in front of; see :func:`guarded`.
@@ -174,7 +172,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         if mode == "train":
             seed = self.args.seed if self.guard.settings.exact else None
             switch = self.guard.switch if self.world_size <= 1 else None
-            return GuardedLoader.adopt(loader, switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed, rank=rank)
+            return GuardedLoader.adopt(loader, switch, exact_seed=seed, rank=rank)
         if self.guard.skip:
             forgive(loader.dataset)
         held.release(loader)
@@ -340,6 +338,8 @@ def guarded(trainer_class: AnyTrainer) -> AnyTrainer:
     when the run ends early in an orderly way: stopped on request (3), given up after too many bad batches or with
     weights that no step made (4), refused for a checkpoint or weights that are not clean (5).
     """
+    if not (isinstance(trainer_class, type) and issubclass(trainer_class, BaseTrainer)):
+        raise TypeError(f"guarded takes a trainer class such as Ultralytics' DetectionTrainer, not {trainer_class!r}")
     if issubclass(trainer_class, GuardMixin):
         return trainer_class
     members = {"__module__": trainer_class.__module__, "__doc__": trainer_class.__doc__}

@@ -21,10 +21,10 @@ GHOST_KEY: Final = "trainmaster_ghost"
 """Marks a placeholder for a batch that was trained before the run was interrupted."""
 
 
-def ghost_batch(imgsz: int) -> dict[str, Any]:
+def ghost_batch() -> dict[str, Any]:
     """A batch that holds nothing: the loop counts it, nobody trains on it."""
     return {
-        "img": torch.zeros((1, 3, imgsz, imgsz), dtype=torch.uint8),
+        "img": torch.zeros((1, 3, 32, 32), dtype=torch.uint8),
         "cls": torch.zeros((0, 1)),
         "bboxes": torch.zeros((0, 4)),
         "batch_idx": torch.zeros(0),
@@ -88,7 +88,6 @@ class GuardedLoader(InfiniteDataLoader):
     boundary: Boundary | None
     """Random state at the last batch boundary while the next batch is being made, else None."""
     ghosts: int
-    ghost_imgsz: int
     draws: tuple[int, int] | None
     """Seed and rank, where what the rank draws for its batches has to follow from them: no state holds it."""
 
@@ -98,7 +97,6 @@ class GuardedLoader(InfiniteDataLoader):
         loader: InfiniteDataLoader,
         switch: StopSwitch | None,
         *,
-        ghost_imgsz: int,
         exact_seed: int | None = None,
         rank: int = -1,
     ) -> GuardedLoader:
@@ -124,7 +122,6 @@ class GuardedLoader(InfiniteDataLoader):
         loader.epoch_state = None
         loader.boundary = None
         loader.ghosts = 0
-        loader.ghost_imgsz = ghost_imgsz
         loader.draws = (exact_seed, rank) if exact_seed is not None and rank > 0 else None
         traced = trace(loader.dataset, exact_seed=exact_seed)
         if exact_seed is not None and not traced and loader.num_workers:
@@ -143,7 +140,7 @@ class GuardedLoader(InfiniteDataLoader):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # torch names its private class of iterators
         ghosts, self.ghosts = self.ghosts, 0
         for _ in range(ghosts):
-            yield ghost_batch(self.ghost_imgsz)
+            yield ghost_batch()
         if ghosts >= len(self):
             self.order.skip = 0
             self.epoch_state = self.order.resume_state

@@ -64,6 +64,7 @@ GUARD_KEYS: Final = tuple(field.name for field in fields(GuardSettings))
 
 _MEMBER: Final = re.compile(r"[UW][A-Z0-9]{1,20}")
 _SWITCHES: Final = frozenset({"exact", "replay_incidents"})
+_FRACTIONS: Final = frozenset({"snapshot_s", "max_norm"})
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
 _FLOORS: Final[Mapping[str, float]] = {
@@ -95,8 +96,8 @@ def take_settings(
             values[key] = _checked(key, rest.pop(key))
         except ArgumentsError as error:
             faults.append(error.message + (f" ({error.hint})" if error.hint else ""))
-        except (TypeError, ValueError):
-            faults.append(f"{key}={overrides[key]!r} is no {_kind(key)}")
+        except (TypeError, ValueError, OverflowError):
+            faults.append(f"{key}={str(overrides[key])[:40]} is no {_kind(key)}")
     if faults:
         raise ArgumentsError("; ".join(faults))
     return GuardSettings(**values), rest
@@ -115,7 +116,10 @@ def _checked(key: str, value: Any) -> Any:
         return _checked_member(str(value).strip())
     if key == "copy_to":
         return _checked_place(str(value).strip())
-    number = float(value) if key in {"snapshot_s", "max_norm"} else int(value)
+    number = float(value)
+    if isinstance(value, bool) or not (key in _FRACTIONS or number.is_integer()):
+        raise ValueError(value)
+    number = number if key in _FRACTIONS else int(number)
     if not number >= _FLOORS[key]:  # so that nan is refused too
         raise ArgumentsError(f"{key}={value} is below {_FLOORS[key]:g}")
     return number
@@ -146,4 +150,4 @@ def _truth(value: Any) -> bool:
 def _kind(key: str) -> str:
     if key in _SWITCHES:
         return "true or false"
-    return "number" if key in {"snapshot_s", "max_norm"} else "whole number"
+    return "number" if key in _FRACTIONS else "whole number"

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ultralytics import YOLO
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import ROOT, YAML
@@ -94,3 +96,9 @@ def test_a_class_that_cannot_be_imported_gives_way_to_that_of_the_task(name: str
 def test_a_run_of_a_task_without_a_class_of_its_own_is_not_guessed_at() -> None:
     with pytest.raises(ArgumentsError, match="of task semantic and was trained by __main__:Own"):
         by_name("__main__:Own", "semantic")
+
+
+@pytest.mark.parametrize("given", [YOLO, "detect"], ids=["a model", "a task"])
+def test_what_is_no_trainer_class_is_refused_where_it_is_given(given: Any) -> None:
+    with pytest.raises(TypeError, match="guarded takes a trainer class such as Ultralytics' DetectionTrainer, not"):
+        guard.guarded(given)

@@ -76,14 +76,12 @@ def test_samples_that_workers_draw_from_what_they_drew_before_are_not_promised_t
     with iterators_held():
         loader = InfiniteDataLoader([1, 2], batch_size=1, num_workers=workers)
     with pytest.raises(ArgumentsError, match="workers=1 and a list") if refused else nullcontext():
-        GuardedLoader.adopt(loader, None, ghost_imgsz=32, exact_seed=exact_seed)
+        GuardedLoader.adopt(loader, None, exact_seed=exact_seed)
 
 
 def test_an_exact_rank_draws_for_each_batch_what_it_would_have_drawn_uninterrupted() -> None:
     def drawn(rank: int, batches_done: int) -> list[float]:
-        loader = GuardedLoader.adopt(
-            InfiniteDataLoader(list(range(6)), batch_size=2), None, ghost_imgsz=32, exact_seed=5, rank=rank
-        )
+        loader = GuardedLoader.adopt(InfiniteDataLoader(list(range(6)), batch_size=2), None, exact_seed=5, rank=rank)
         loader.go_on(state=None, batches_done=batches_done)
         return [random.random() for _ in loader][batches_done:]
 

@@ -22,6 +22,10 @@ def test_what_is_not_given_stays_as_it_was() -> None:
     [
         {"snapshot_s": "soon"},
         {"bad_streak": 0},
+        {"keep_states": 2.9},
+        {"bad_count": float("inf")},
+        {"bad_window": 10**400},
+        {"snapshot_s": True},
         {"max_norm": float("nan")},
         {"exact": "perhaps"},
         {"level": "hard"},
