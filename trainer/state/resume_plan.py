@@ -220,12 +220,7 @@ def _of_epoch(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
         refused.append(judgement)
     if refused:
         raise _refusal(layout, refused[0], f"the checkpoint of epoch {epoch}")
-    raise ResumeRefusedError(
-        f"no-checkpoint: there is none of epoch {epoch} in {layout.root}. {_offer(layout)}",
-        path=None,
-        verdict=Verdict.UNKNOWN,
-        reasons=("missing",),
-    )
+    raise _nothing(layout, f"there is none of epoch {epoch} in {layout.root}")
 
 
 def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
@@ -255,12 +250,7 @@ def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
         if newest is None or (epoch > newest[0][0] and not within and not _is_exact(newest[1])):
             found.append(((epoch, 0, 0), judgement))
     if not found:
-        raise ResumeRefusedError(
-            f"no-checkpoint: {layout.root} holds nothing to resume from. {_offer(layout)}",
-            path=None,
-            verdict=Verdict.UNKNOWN,
-            reasons=("missing",),
-        )
+        raise _nothing(layout, f"{layout.root} holds nothing to resume from")
     _, judgement = max(found, key=lambda pair: pair[0])
     if not _usable(judgement):
         raise _refusal(layout, judgement, judgement.file.name)
@@ -285,6 +275,11 @@ def _load(judgement: Judgement) -> dict[str, Any]:
 def _is_own(path: Path) -> bool:
     """Whether ``path`` is a full state, and not Ultralytics' half-precision file."""
     return path.name in WITHIN_EPOCH or state_epoch(path.name) is not None
+
+
+def _nothing(layout: RunLayout, what: str) -> ResumeRefusedError:
+    text = f"no-checkpoint: {what}. {_offer(layout)}"
+    return ResumeRefusedError(text, path=None, verdict=Verdict.UNKNOWN, reasons=("missing",))
 
 
 def _refusal(layout: RunLayout, judgement: Judgement, what: str) -> ResumeRefusedError:
