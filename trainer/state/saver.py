@@ -335,9 +335,9 @@ class Saver:
         if trainer.best.written == written:
             names.append("weights/best.pt")
         numbered = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
-        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and numbered.exists():
-            names.append(f"weights/{numbered.name}")
         try:
+            if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and numbered.exists():
+                names.append(f"weights/{numbered.name}")
             held = dict.fromkeys(names, written)
             try:
                 copy = keep_copy(self._layout, epoch, expected=written)

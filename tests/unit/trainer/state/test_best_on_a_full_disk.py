@@ -126,8 +126,17 @@ def test_every_rank_learns_with_each_try_whether_the_last_epoch_is_saved(
     assert [str(one) for one in asked] == ([str(full)] * 2 + ["None"] if first else ["None"] * 3)
 
 
-def test_the_newest_state_is_that_of_the_highest_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    epochs = Epochs(tmp_path / "night", monkeypatch)
+def test_a_disk_that_dies_behind_a_checkpoint_ends_no_training(epochs: Epochs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(path: Path) -> bool:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    epochs.trainer.save_period = 1
+    monkeypatch.setattr(Path, "exists", dead)
+    epochs.save(1, 0.2)
+    assert '"what":"guard/checkpoints.jsonl"' in epochs.layout.events.read_text(encoding="utf-8")
+
+
+def test_the_newest_state_is_that_of_the_highest_epoch(epochs: Epochs) -> None:
     assert epochs.saver.latest_epoch_state() is None
     epochs.layout.states.mkdir()
     for name in ("epoch9999.pt", "epoch10000.pt", "epochlast.pt", "stop.pt"):
