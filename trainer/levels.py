@@ -160,15 +160,9 @@ def settings_of(level: str) -> dict[str, Any]:
     Observe and guard set nothing of Ultralytics' own.
     """
     text = check_level(level)
-    if text == OBSERVE:
-        return dict(_OBSERVED)
-    if text == GUARD:
-        return dict(_GUARDED)
-    if text == STANDARD:
-        return dict(_STANDARD)
-    settings = dict(_STRICT)
-    for name in _HALVED:
-        settings[name] = settings[name] / 2 ** _steps_beyond_strict(text)
+    settings = dict({OBSERVE: _OBSERVED, GUARD: _GUARDED, STANDARD: _STANDARD}.get(text, _STRICT))
+    if steps := _steps_beyond_strict(text):
+        settings |= {name: settings[name] / 2**steps for name in _HALVED}
     return settings
 
 

@@ -58,10 +58,10 @@ def _next(verb: str, record: Mapping[str, Any], code: int) -> str:
             return "trainmaster resume RUN_DIR goes on with the run that it belongs to"
         return "trainmaster catalog RUN_DIR lists the clean ones of its run"
     place = shlex.quote(str(record["run_dir"]))
+    if verb == "catalog" and (best := record["last_clean"]):
+        return f"trainmaster resume {place} from={best['epoch']} goes back to it"
     if verb == "catalog":
-        best = record["last_clean"]
-        back = f"trainmaster resume {place} from={best['epoch']}" if best else f"trainmaster catalog {place} --full"
-        return f"{back} goes back to it" if best else f"{back} reads each file anew"
+        return f"trainmaster catalog {place} --full reads each file anew"
     if verb == "archive" and record.get("archives") == []:
         return f"trainmaster catalog {place} lists what the run has"
     if verb == "archive":
