@@ -342,7 +342,7 @@ class RunGuard:
         """
         self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
         if not self._healed(trainer):
-            raise GaveUp((self.step and self.step.ruin) or "the weights are not finite")
+            raise GaveUp(self.guarding.step.ruin or "the weights are not finite")
         with self.guarding.moment() as moment:
             return self.saver.save_epoch(trainer, moment, stock_save)
 
@@ -380,7 +380,7 @@ class RunGuard:
 
     def _healed(self, trainer: EngineTrainer) -> bool:
         """All that is saved is finite, healed if need be; False when the weights themselves are not."""
-        return not self.skip or ((self.step is None or self.step.sound()) and self.saver.heal(trainer, self.position))
+        return not self.skip or (self.guarding.step.sound() and self.saver.heal(trainer, self.position))
 
     def _on_request(self, name: str) -> None:
         # Once the end is on record it is no request any more, nor where their launcher ends the ranks that are left.

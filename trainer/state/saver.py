@@ -16,7 +16,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.agreement import of_all
 from trainmaster.trainer.batches.gradients import all_finite
-from trainmaster.trainer.batches.healing import float_of, heal_ema, heal_optimizer
+from trainmaster.trainer.batches.healing import float_of, heal_ema
 from trainmaster.trainer.batches.own_buffers import names_of_own_buffers
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
@@ -117,18 +117,17 @@ class Saver:
         self._criterion_updates = int(updates) if updates is not None and math.isfinite(updates) else 0
 
     def heal(self, trainer: EngineTrainer, position: Position) -> bool:
-        """EMA and optimizer are finite, healed if need be; False when the weights themselves are not."""
+        """The EMA is finite, healed if need be; False when the weights themselves are not."""
         if not all_finite(unwrap_model(trainer.model).parameters()):
             return False
         self.heal_ema(trainer, position)
-        if healed := heal_optimizer(trainer.optimizer):
-            self._healed("optimizer", healed, position)
         return True
 
     def heal_ema(self, trainer: EngineTrainer, position: Position) -> None:
         """The EMA is finite where the model is."""
         if trainer.ema and (healed := heal_ema(trainer.ema.ema, trainer.model)):
-            self._healed("ema", healed, position)
+            where = {"epoch": position.epoch + 1, "batch": position.done}
+            self._recorder.event(EventKind.STATE_HEALED, **where, what="ema", tensors=healed)
 
     def save_epoch(self, trainer: EngineTrainer, moment: Moment, stock_save: Callable[[], Any]) -> bool:
         """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
@@ -360,8 +359,3 @@ class Saver:
                 (self._layout.states / name).unlink(missing_ok=True)
             except OSError as error:  # it stays, and is older than the state of the epoch
                 self._recorder.storage_fault(f"guard/states/{name}", error)
-
-    def _healed(self, what: str, tensors: int, position: Position) -> None:
-        self._recorder.event(
-            EventKind.STATE_HEALED, epoch=position.epoch + 1, batch=position.done, what=what, tensors=tensors
-        )
