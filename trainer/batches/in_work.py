@@ -50,7 +50,7 @@ class BatchInWork:
     def begin(self, batch: dict[str, Any], *, may_run_again: bool) -> None:
         """``batch`` is fresh from the loader. Only one that may run again is held: held, it costs what it weighs."""
         self._drawn_from = random_state() if may_run_again else None
-        self._rng = torch.get_rng_state()
+        self._rng = None if may_run_again else torch.get_rng_state()
         self._batch, self._verdict, self._micro = batch, None, None
         if may_run_again:
             self._micro = MicroBatch(
