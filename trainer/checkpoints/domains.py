@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,9 @@ WEIGHT_PARTS: Final = frozenset({"model", "ema"})
 
 FRACTIONS: Final = frozenset({"weight", "bias", "running_mean", "running_var"})
 """Names of what is trained or follows what is: never made of whole numbers, and no mask."""
+
+_INSIDE: Final = re.compile(r"(?:in|q|k|v)_proj_(weight|bias)|(weight|bias)_(?:ih|hh)_l\d+\w*")
+"""How torch calls them in an attention and in a recurrent layer (torch/nn/modules: activation.py, rnn.py)."""
 
 LARGEST_WEIGHT: Final = 100.0
 """Of a convolution or a linear layer. They begin below 1, weight decay pulls on them, and batch-norm behind them makes
@@ -62,9 +66,16 @@ _STEPS: Final = Domain(largest=MOST_BATCHES, nonnegative=True)
 _MOMENTUM: Final = Domain(largest=LARGEST_MOMENTUM)
 
 
+def leaf_of(name: str) -> str:
+    """The last word of a tensor's name; "weight" or "bias" also where torch has them under others."""
+    leaf = name.rpartition(".")[2]
+    inside = _INSIDE.fullmatch(leaf)
+    return (inside[1] or inside[2]) if inside else leaf
+
+
 def domain_of(part: str, name: str, num_dimensions: int) -> Domain:
     """What the tensor ``name`` (as in a state dict) of the top-level key ``part`` can hold."""
-    leaf = name.rpartition(".")[2]
+    leaf = leaf_of(name)
     if part == "optimizer":
         if leaf == "step":
             return _STEPS

@@ -129,6 +129,9 @@ def _dead_layers(seen: Sequence[Seen]) -> Iterator[str]:
         if dead := _all_zero(convolutions):
             yield f"{part}: {_count(dead, convolutions, 'convolution')} all zero: {_names(dead)}"
         linear = [one for one in weights if one.leaf == "weight" and len(one.tensor.shape) == 2]
+        inner = [one for one in linear if not one.name.endswith(".weight")]  # of an attention or a recurrent layer
+        if dead := _all_zero(inner):
+            yield f"{part}: {_count(dead, inner, 'projection')} all zero: {_names(dead)}"
         dead = _all_zero(linear)
         if 2 * len(dead) > len(linear):  # RT-DETR starts with a quarter of them at zero
             yield f"{part}: {_count(dead, linear, 'linear layer')} all zero: {_names(dead)}"

@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.container import DamageError
-from trainmaster.trainer.checkpoints.domains import FRACTIONS, WEIGHT_PARTS, Domain, domain_of
+from trainmaster.trainer.checkpoints.domains import FRACTIONS, WEIGHT_PARTS, Domain, domain_of, leaf_of
 from trainmaster.trainer.checkpoints.limits import MAX_TENSORS, LimitError
 from trainmaster.trainer.checkpoints.naming import MAX_NAME_CHARS
 from trainmaster.trainer.checkpoints.pickled import Made, Storage, Tensor
@@ -95,7 +95,7 @@ class Seen:
     @property
     def leaf(self) -> str:
         """The last word of the name."""
-        return self.name.rpartition(".")[2]
+        return leaf_of(self.name)
 
 
 @dataclass(slots=True)
@@ -279,7 +279,7 @@ def _is_constant(tensor: Tensor, view: memoryview, form: FloatFormat, domain: Do
 
 def _is_laid_over_itself(part: str, name: str, role: Role, tensor: Tensor) -> bool:
     """Whether one number stands for several, which no step can be taken with."""
-    if part not in WEIGHT_PARTS or role is not Role.WEIGHT or name.rpartition(".")[2] not in FRACTIONS:
+    if part not in WEIGHT_PARTS or role is not Role.WEIGHT or leaf_of(name) not in FRACTIONS:
         return False
     return 0 in tensor.stride and any(
         size > 1 and not stride for size, stride in zip(tensor.shape, tensor.stride, strict=True)

@@ -84,6 +84,11 @@ def _in_weights() -> Iterator[tuple[str, Change]]:
         yield f"exploded statistics in {bits}", _cast(dtype, "second.bn.running_mean", 3e16)
     for dtype in (torch.int8, torch.int32, torch.int64, torch.uint8, torch.float8_e4m3fn, torch.complex64):
         yield f"weights as {dtype}", _retyped(dtype)
+    for name in ("attention.in_proj_weight", "recurrent.weight_ih_l0"):
+        for value in (0.0, 0.25):
+            yield f"{name} is {value}", _inside(_fill(name, value))
+        yield f"{name} exploded", _inside(_put(name, 60_000.0, 0))
+    yield "a projection's bias exploded", _inside(_put("attention.in_proj_bias", 60_000.0, 0))
     yield "weights laid over one number", _expanded
     yield "all filters the same", _all_filters_the_same
     yield "bins that were trained", _with_bins
@@ -103,6 +108,21 @@ def _in_weights() -> Iterator[tuple[str, Change]]:
     yield "no layers", _no_layers
     for label, held in ARRAYS.items():
         yield f"an array of NumPy with a NaN, {label}", _attribute("class_weights", {"all": [held]})
+
+
+def with_inner_weights(content: dict[str, Any]) -> None:
+    """An attention and a recurrent layer, whose weights are called otherwise than those of others."""
+    content["ema"].attention = torch.nn.MultiheadAttention(8, 2).half()
+    content["ema"].recurrent = torch.nn.LSTM(8, 4).half()
+
+
+def _inside(spoil: Change) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        with_inner_weights(content)
+        with torch.no_grad():
+            spoil(content)
+
+    return change
 
 
 def _cast(dtype: torch.dtype, name: str, value: float) -> Change:

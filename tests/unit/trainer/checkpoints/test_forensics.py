@@ -25,6 +25,7 @@ from tests.unit.trainer.checkpoints.making import (
     stripped,
     write_state,
 )
+from tests.unit.trainer.checkpoints.odd_files import with_inner_weights
 from trainmaster.trainer.checkpoints import container, forensics
 from trainmaster.trainer.checkpoints.forensics import FileKind, judge
 from trainmaster.trainer.checkpoints.ledger import attestations
@@ -187,7 +188,7 @@ def shared_storage(content: dict) -> None:
     "change",
     [
         *(zero_bias, zero_gamma, zero_momentum, zero_precision, no_steps_yet, sleeping_channel, no_batch_norm),
-        *(nan_in_an_earlier_epoch, validation_off, shared_storage),
+        *(nan_in_an_earlier_epoch, validation_off, shared_storage, with_inner_weights),
         *(numpy_numbers, fitness_of_yolov5, fresh_statistics, large_but_trained, endless_patience),
     ],
     ids=lambda change: change.__name__,
