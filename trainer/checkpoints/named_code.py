@@ -49,6 +49,23 @@ UNJUDGED_CALLS: Final = {
 """Those whose tensors nobody looks into here: quantized ones, sparse ones, ones without numbers. Torch's own safe
 reader takes them (``torch/_weights_only_unpickler.py``)."""
 
+BUILDING_CALLS: Final = {
+    "functools": {"partial"},
+    "logging": {"getLogger"},
+    "re": {"_compile"},
+    "random": {"Random"},
+    "decimal": {"Decimal"},
+    "fractions": {"Fraction"},
+    "uuid": {"UUID"},
+    "itertools": {"count"},
+    "operator": {"itemgetter", "attrgetter"},
+    "contextlib": {"nullcontext"},
+    "numpy.random._pickle": {"__generator_ctor", "__bit_generator_ctor", "__randomstate_ctor"},
+    "numpy.random.bit_generator": {"__pyx_unpickle_SeedSequence"},
+    "torch._dynamo.eval_frame": {"OptimizedModule", "OptimizeContext"},
+}
+"""Those that build what layers of people's own hold, and run nothing that they are not given by name."""
+
 _CLASS_HOMES: Final = re.compile(
     r"torch\.nn\.modules(\.\w+)*|torch\.nn\.parameter|torch\.optim(\.\w+)*"
     r"|torchvision\.(models|ops|transforms)(\.\w+)*"
@@ -70,6 +87,8 @@ _TORCH_DATA: Final = re.compile(
     r"|strided|per_(tensor|channel)_(affine|symmetric)|contiguous_format|preserve_format|channels_last|channels_last_3d"
 )
 _CLASS_NAME: Final = re.compile(r"_*[A-Z]\w*")
+_MEMBER_NAME: Final = re.compile(r"\w+\.(forward\w*|[A-Z][A-Z0-9_]*)")
+"""A way through a module (``Detect.forward``, in the heads of Ultralytics before 8.4), one of an enumeration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +116,8 @@ def code_in(uses: Mapping[Name, Use]) -> CodeFound:
         if _is_safe(module, bare, use):
             continue
         foreign_class = use < Use.CALLED_BARE and module.split(".")[0] not in sys.stdlib_module_names
-        (unfamiliar if foreign_class else would_run).append(f"{module}.{bare}")
+        builds = bare in BUILDING_CALLS.get(module, ())
+        (unfamiliar if foreign_class or builds else would_run).append(f"{module}.{bare}")
     return CodeFound(would_run=tuple(would_run), unjudged=tuple(unjudged), unfamiliar=tuple(unfamiliar))
 
 
@@ -125,5 +145,7 @@ def _is_safe(module: str, name: str, use: Use) -> bool:
         return True
     if _CLASS_HOMES.fullmatch(module) is None:
         return False
+    if use is Use.NAMED and _MEMBER_NAME.fullmatch(name):
+        return True
     # Instances can be made of classes only; a bare call could be one of a function (and v10Detect is a class).
     return bool(_CLASS_NAME.fullmatch(name)) or (use < Use.CALLED_BARE and name.isidentifier())

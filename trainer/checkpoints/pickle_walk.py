@@ -254,6 +254,9 @@ class _Machine:
         if _is_own_forward(maker, args):
             self.stack.append(Made("a method of a module in the file"))
             return
+        if _is_getattr(maker) and len(args) == 2 and isinstance(args[0], Name):  # what protocol 2 has for a dotted name
+            self._name(args[0].module, f"{args[0].name}.{args[1]}")
+            return
         self._use(maker, Use.CALLED if args else Use.CALLED_BARE)
         self.stack.append(self._result(maker, args) if isinstance(maker, Name) else Made(maker, args))
 
@@ -287,10 +290,12 @@ class _Machine:
 
 def _is_own_forward(maker: Any, args: tuple[Any, ...]) -> bool:
     """Whether a module has a way of its own through itself, as a fused one of Ultralytics' has: no more is called."""
-    if not isinstance(maker, Name) or maker.name != "getattr" or maker.module not in {"builtins", "__builtin__"}:
-        return False
-    is_made = len(args) == 2 and isinstance(args[0], Made) and isinstance(args[0].maker, Name)
+    is_made = _is_getattr(maker) and len(args) == 2 and isinstance(args[0], Made) and isinstance(args[0].maker, Name)
     return is_made and isinstance(args[1], str) and args[1].startswith("forward") and args[1].isidentifier()
+
+
+def _is_getattr(maker: Any) -> bool:
+    return isinstance(maker, Name) and maker.name == "getattr" and maker.module in {"builtins", "__builtin__"}
 
 
 def _made(maker: Any, args: Any) -> Any:

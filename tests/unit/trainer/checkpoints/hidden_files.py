@@ -57,6 +57,10 @@ def hidden_files() -> Iterator[tuple[str, Make]]:
     yield "two types of one storage", _with(lambda entries: _told_before(entries, "ShortStorage", 216))
     yield "two lengths of one storage", _with(lambda entries: _told_before(entries, "HalfStorage", 8))
     yield "a module built twice", _with(_built_twice)
+    yield (
+        "a way through of another class",
+        _saved(lambda content: setattr(content["ema"], "forward", nn.Flatten.forward)),
+    )
 
 
 def written(path: Path, entries: dict[str, bytes]) -> None:

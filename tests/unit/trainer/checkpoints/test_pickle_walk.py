@@ -4,14 +4,23 @@ import argparse
 import collections
 import contextlib
 import datetime
+import decimal
+import fractions
+import functools
 import io
+import logging
+import operator
 import os
 import pickle
+import random
+import re
 import subprocess
 import sys
 import types
+import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -79,6 +88,7 @@ HOSTILE = {
     "exec": Calls(exec, "1"),
     "getattr": Calls(getattr, "", "join"),
     "getattr of a module": Calls(getattr, torch.nn.Flatten(), "half"),
+    "a way through a class, called": Calls(torch.nn.Flatten.forward, 1),
     "what getattr gave": Calls(getattr, Calls(getattr, torch.nn.Flatten(), "forward"), "__func__"),
     "torch.load": Calls(torch.load, "x"),
     "pickle in pickle": Calls(torch.storage._load_from_bytes, b""),
@@ -135,6 +145,7 @@ ORDINARY = {
     "size": torch.Size([1]),
     "bytes": b"x",
     "layer": torch.nn.SiLU(),
+    "a way through a class": torch.nn.Flatten.forward,
 }
 
 
@@ -144,6 +155,33 @@ def test_ordinary_content_is_no_code(value: object, protocol: int) -> None:
     found = code_in(walk(pickle.dumps(value, protocol=protocol)).uses)
     assert found.would_run == ()
     assert found.unfamiliar == ()
+
+
+def test_one_of_an_enumeration_is_no_code() -> None:
+    content = (
+        b"\x80\x02c__builtin__\ngetattr\nctorchvision.transforms.functional\nInterpolationMode\nU\x07BICUBIC\x86R."
+    )
+    found = code_in(walk(content).uses)
+    assert (found.would_run, found.unfamiliar) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(functools.partial(torch.nn.LayerNorm, eps=1e-6), logging.getLogger("layer"), re.compile("x")),
+        *(decimal.Decimal("0.1"), fractions.Fraction(1, 3), uuid.UUID(int=1), operator.itemgetter(0)),
+        *(random.Random(0), np.random.default_rng(0), np.random.RandomState(0), contextlib.nullcontext()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_layers_of_peoples_own_hold_is_unfamiliar_and_no_more(value: object) -> None:
+    found = code_in(walk(pickle.dumps(value, protocol=2)).uses)
+    assert found.would_run == ()
+    assert found.unfamiliar
+
+
+def test_what_a_harmless_call_is_given_is_looked_at() -> None:
+    assert code_in(walk(pickle.dumps(functools.partial(os.system, "true"), protocol=2)).uses).would_run
 
 
 def test_a_class_of_somebody_is_unfamiliar_and_no_more() -> None:
