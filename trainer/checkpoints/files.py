@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -38,6 +39,18 @@ class DigestError(Exception):
         self.path = path
         self.found = found
         self.expected = expected
+
+
+def require_digest(path: Path, stream: BufferedIOBase, expected_sha256: str) -> None:
+    """``stream``, which is of the file at ``path``, holds the bytes with that digest, and stands at their beginning.
+
+    Raises:
+        DigestError: it holds others.
+    """
+    found = SavedFile(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=stream.tell())
+    if found.sha256 != expected_sha256:
+        raise DigestError(path, found=found, expected=SavedFile(sha256=expected_sha256, bytes=found.bytes))
+    stream.seek(0)
 
 
 class HashingWriter:

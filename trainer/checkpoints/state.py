@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from trainmaster.trainer.checkpoints.files import Announce, DigestError, SavedFile, replacing
+from trainmaster.trainer.checkpoints.files import Announce, SavedFile, replacing, require_digest
 
 _SCALARS: Final = (type(None), bool, int, float, str)
 _TENSORS: Final = (torch.Tensor, torch.nn.Parameter)
@@ -55,12 +54,7 @@ def load_state(path: Path, *, expected_sha256: str | None = None) -> dict[str, A
     """
     with path.open("rb") as stream:
         if expected_sha256 is not None:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found = SavedFile(sha256=digest, bytes=stream.tell())
-            if digest != expected_sha256:
-                expected = SavedFile(sha256=expected_sha256, bytes=found.bytes)
-                raise DigestError(path, found=found, expected=expected)
-            stream.seek(0)
+            require_digest(path, stream, expected_sha256)
         state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
     return state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -13,6 +14,7 @@ import torch
 import ultralytics
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
+from trainmaster.trainer.checkpoints.files import require_digest
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.checkpoints.own_state import ASIDE, TEACHER
 from trainmaster.trainer.checkpoints.single_numbers import MOST_EPOCHS
@@ -199,15 +201,18 @@ def _are_numbers(*values: Any) -> bool:
     return all(isinstance(value, int | float | torch.Tensor) for value in values)
 
 
-def read_legacy(path: Path) -> dict[str, Any]:
-    """An Ultralytics checkpoint in the form of a state. It is unpickled: judge it first.
+def read_legacy(path: Path, *, expected_sha256: str) -> dict[str, Any]:
+    """An Ultralytics checkpoint in the form of a state. It is unpickled, so that these bytes must have been judged.
 
     Its weights are the half-precision EMA, and it knows neither random state nor position: as much as it holds.
 
     Raises:
+        DigestError: the file does not hold the bytes with ``expected_sha256``.
         ValueError: it cannot be resumed from.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    content = BytesIO(path.read_bytes())  # read once: stock Ultralytics writes into the file that is there
+    require_digest(path, content, expected_sha256)
+    checkpoint = torch.load(content, map_location="cpu", weights_only=False)
     if checkpoint.get("epoch", -1) < 0 or checkpoint.get("optimizer") is None or checkpoint.get("ema") is None:
         raise ValueError("it is stripped: no epoch, optimizer or EMA")
     ema = checkpoint["ema"].float()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.archive import archive_after, finish_archiving
 from trainmaster.trainer.checkpoints.catalog import last_clean
-from trainmaster.trainer.checkpoints.files import sweep_partials
+from trainmaster.trainer.checkpoints.files import DigestError, sweep_partials
 from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.checkpoints.history import cut_results
 from trainmaster.trainer.checkpoints.ledger import attestations
@@ -47,6 +47,8 @@ class ResumePlan:
     """What to go on from and how. ``epoch`` counts from 0: the one that is trained next."""
 
     path: Path
+    sha256: str
+    """Of the bytes at ``path`` that were judged, and that ``state`` is made of."""
     state: dict[str, Any]
     epoch: int
     settings: GuardSettings
@@ -64,6 +66,7 @@ class ResumePlan:
         """For the ranks of a DDP run, which make the same plan of it; see :func:`plan_for_rank`."""
         return {
             "path": str(self.path),
+            "sha256": self.sha256,
             "warmup_from": self.warmup_from,
             "finishing": self.finishing,
             "rows": [dataclasses.asdict(row) for row in self.rows],
@@ -97,13 +100,14 @@ def make_plan(
     if from_epoch is None:  # half of a way back would leave the half-precision file of an epoch that is put aside
         begun = finish_archiving(layout)
         notes += [f"going back to epoch {one.after_epoch} was cut short; it is done now" for one in begun]
-    path, state = _newest(layout, notes) if from_epoch is None else _of_epoch(layout, from_epoch)
+    chosen = _newest(layout, notes) if from_epoch is None else _of_epoch(layout, from_epoch)
+    path, state = chosen.file, _load(chosen)
     finishing = from_epoch is None and _only_the_end_is_missing(layout, state, given)
     if finishing:
         state = _before_its_end(state)
     state, left_out = with_known_arguments(layout.name, state)
     notes += [left_out] if left_out else []
-    plan, overrides = _with_settings(layout, lock, path, state, dict(given), finishing=finishing)
+    plan, overrides = _with_settings(layout, lock, chosen, state, dict(given), finishing=finishing)
     if plan.settings.quarantine:
         listed(Path(plan.settings.quarantine))  # it may have gone since: better told before anything is archived
     epochs = int(overrides["epochs"])
@@ -176,14 +180,15 @@ def _before_its_end(state: dict[str, Any]) -> dict[str, Any]:
 def plan_for_rank(launched: Mapping[str, Any]) -> ResumePlan:
     """The plan that the launching process made, once more: it has judged the state and put the run directory right."""
     resumed = launched["resumed"]
-    path = Path(resumed["path"])
-    state = load_state(path) if _is_own(path) else read_legacy(path)
+    path, sha256 = Path(resumed["path"]), str(resumed["sha256"])
+    state = _read(path, sha256)
     if resumed["finishing"]:
         state = _before_its_end(state)
     state, _ = with_known_arguments(path.name, state)
     settings = GuardSettings(**launched["settings"])
     return ResumePlan(
         path=path,
+        sha256=sha256,
         state=state,
         epoch=state["epoch"],
         settings=settings,
@@ -200,7 +205,7 @@ def rebuild_model(trainer: EngineTrainer, state: Mapping[str, Any]) -> None:
     trainer.model = trainer.get_model(cfg=dict(state["model_yaml"]), weights=None, verbose=False)
 
 
-def _of_epoch(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
+def _of_epoch(layout: RunLayout, epoch: int) -> Judgement:
     candidates = [
         layout.state_file(epoch),
         ultralytics_copy(layout, epoch),
@@ -216,14 +221,14 @@ def _of_epoch(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
         if judgement.epoch != epoch:
             continue
         if _usable(judgement):
-            return path, _load(judgement)
+            return judgement
         refused.append(judgement)
     if refused:
         raise _refusal(layout, refused[0], f"the checkpoint of epoch {epoch}")
     raise _nothing(layout, f"there is none of epoch {epoch} in {layout.root}")
 
 
-def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
+def _newest(layout: RunLayout, notes: list[str]) -> Judgement:
     """The state with most batches behind it, of whatever kind; ``notes`` says which of an epoch's middle won't do."""
     rows = attestations(layout)
     found: list[tuple[tuple[int, int, int], Judgement]] = []
@@ -235,7 +240,7 @@ def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
         if path.name not in WITHIN_EPOCH:
             found.append(((judgement.epoch or 0, 0, 1), judgement))
         elif judgement.verdict is Verdict.CLEAN:
-            state = load_state(path)
+            state = _load(judgement)
             found.append(((state["epoch"], state["batch"], 1), judgement))
         else:
             notes.append(f"{path.name} is passed over, it is {judgement.verdict}: {'; '.join(judgement.reasons)}")
@@ -254,7 +259,7 @@ def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
     _, judgement = max(found, key=lambda pair: pair[0])
     if not _usable(judgement):
         raise _refusal(layout, judgement, judgement.file.name)
-    return judgement.file, _load(judgement)
+    return judgement
 
 
 def _is_exact(judgement: Judgement) -> bool:
@@ -267,9 +272,21 @@ def _usable(judgement: Judgement) -> bool:
 
 
 def _load(judgement: Judgement) -> dict[str, Any]:
-    if _is_own(judgement.file):
-        return load_state(judgement.file, expected_sha256=judgement.sha256)
-    return read_legacy(judgement.file)
+    try:
+        return _read(judgement.file, judgement.sha256)
+    except DigestError as error:
+        raise ResumeRefusedError(
+            f"checkpoint-changed: {judgement.file} is not what was judged a moment ago: somebody writes there. "
+            "Hint: end that, and ask again",
+            path=judgement.file,
+            verdict=Verdict.UNKNOWN,
+            reasons=("changed while it was read",),
+        ) from error
+
+
+def _read(path: Path, sha256: str) -> dict[str, Any]:
+    """The state at ``path``, of the bytes with ``sha256``; a :class:`DigestError` where it holds others."""
+    return (load_state if _is_own(path) else read_legacy)(path, expected_sha256=sha256)
 
 
 def _is_own(path: Path) -> bool:
@@ -301,7 +318,13 @@ def _offer(layout: RunLayout) -> str:
 
 
 def _with_settings(
-    layout: RunLayout, lock: RunLock, path: Path, state: dict[str, Any], given: dict[str, Any], *, finishing: bool
+    layout: RunLayout,
+    lock: RunLock,
+    judgement: Judgement,
+    state: dict[str, Any],
+    given: dict[str, Any],
+    *,
+    finishing: bool,
 ) -> tuple[ResumePlan, dict[str, Any]]:
     saved_args: dict[str, Any] = dict(state["args"])
     base, _ = take_settings(state.get("guard", {}))
@@ -329,7 +352,8 @@ def _with_settings(
     )
     warmup_from = state["epoch"] if changed else int(state.get("warmup_from", 0))
     plan = ResumePlan(
-        path=path,
+        path=judgement.file,
+        sha256=judgement.sha256,
         state=state,
         epoch=state["epoch"],
         settings=settings,

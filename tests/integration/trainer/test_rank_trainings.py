@@ -19,6 +19,7 @@ import torch
 
 from tests.integration.trainer.runs import events
 from tests.integration.trainer.test_exact import MULTI_SCALE
+from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.levels import resolve
@@ -112,10 +113,11 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
     path = layout.states / "stop.pt"
     state = load_state(path)
     rows = [asdict(row) for row in resolve(state["guard"]["level"], state["user"], state["args"])]
+    chosen = {"path": str(path), "sha256": digest_of(path).sha256}
     launched = {
         "settings": state["guard"],
         "user": state["user"],
-        "resumed": {"path": str(path), "warmup_from": 0, "finishing": False, "rows": rows},
+        "resumed": {**chosen, "warmup_from": 0, "finishing": False, "rows": rows},
     }
     again = {**state["args"], "resume": str(path), "save_dir": str(layout.root)}
     codes, _ = trained(ready, again, tmp_path / "second", resumed=launched)

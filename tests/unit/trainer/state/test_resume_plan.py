@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.unit.trainer.checkpoints.making import checkpoint_dict, hostile_zip, save, write_state
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.records.run_directory import RunLock
+from trainmaster.trainer.state import resume_plan
 from trainmaster.trainer.state.resume_plan import (
     ResumeRefusedError,
     _only_the_end_is_missing,
@@ -55,3 +58,28 @@ def test_what_is_asked_for_as_it_was_leaves_only_the_end_to_come(
         "run_ends": True,
     }
     assert _only_the_end_is_missing(RunLayout(tmp_path), state, given) is ends
+
+
+@pytest.mark.parametrize("name", ["weights/last.pt", "guard/states/epoch2.pt"])
+def test_a_checkpoint_that_is_swapped_once_it_was_judged_is_neither_run_nor_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    layout = RunLayout(tmp_path / "night")
+    path, victim = save(layout.root / name, checkpoint_dict(2)), tmp_path / "victim"
+    if name.startswith("guard"):
+        write_state(layout, 2, fitness=0.5)
+
+    def judged_and_swapped(path: Path, **known: Any) -> Judgement:
+        found = judge(path, **known)
+        hostile_zip(path, victim)
+        return found
+
+    monkeypatch.setattr(resume_plan, "judge", judged_and_swapped)
+    lock = RunLock(layout)
+    try:
+        with pytest.raises(ResumeRefusedError, match="is not what was judged a moment ago"):
+            make_plan(layout, lock, from_epoch=None, given={})
+    finally:
+        lock.release()
+    assert path.is_file()
+    assert not victim.exists()

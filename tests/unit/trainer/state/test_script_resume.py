@@ -33,7 +33,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunLayout, d
         made.update(asked_for)
         lock.release()
         plan: Any = ResumePlan(
-            **dict.fromkeys(("path", "settings", "rows", "user", "lock"), SimpleNamespace()),
+            **dict.fromkeys(("path", "sha256", "settings", "rows", "user", "lock"), SimpleNamespace()),
             state={"args": ARGS},
             epoch=0,
             warmup_from=0,
