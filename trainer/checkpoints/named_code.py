@@ -70,7 +70,8 @@ _CLASS_HOMES: Final = re.compile(
     r"torch\.nn\.modules(\.\w+)*|torch\.nn\.parameter|torch\.optim(\.\w+)*"
     r"|torchvision\.(models|ops|transforms)(\.\w+)*"
     r"|ultralytics\.nn\.(modules(\.\w+)*|tasks|distill_model|text_model)"
-    r"|ultralytics\.utils\.(loss|tal|torch_utils)|ultralytics\.yolo\.utils\.loss|ultralytics\.nn\.mixins"
+    r"|ultralytics\.(yolo\.)?utils\.(loss|tal|torch_utils)|ultralytics\.(models|vit)\.utils\.(loss|ops)"
+    r"|ultralytics\.nn\.mixins"
     r"|models\.(common|yolo|experimental)"  # YOLOv5 and YOLOv7, which Ultralytics still loads
 )
 """Where layers come from: instances may be rebuilt, never constructed. ``DetectionModel(cfg)`` runs ``eval`` on the

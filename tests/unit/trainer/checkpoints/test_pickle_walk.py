@@ -157,6 +157,20 @@ def test_ordinary_content_is_no_code(value: object, protocol: int) -> None:
     assert found.unfamiliar == ()
 
 
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("ultralytics.yolo.utils.tal", "TaskAlignedAssigner"),
+        ("ultralytics.vit.utils.loss", "RTDETRDetectionLoss"),
+        ("ultralytics.models.utils.loss", "RTDETRDetectionLoss"),
+        ("ultralytics.models.utils.ops", "HungarianMatcher"),
+    ],
+)
+def test_a_criterion_that_older_ultralytics_saves_with_its_ema_is_its_own(module: str, name: str) -> None:
+    found = code_in({Name(module, name): Use.MADE})
+    assert (found.would_run, found.unfamiliar) == ((), ())
+
+
 def test_one_of_an_enumeration_is_no_code() -> None:
     content = (
         b"\x80\x02c__builtin__\ngetattr\nctorchvision.transforms.functional\nInterpolationMode\nU\x07BICUBIC\x86R."
