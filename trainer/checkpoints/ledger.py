@@ -21,11 +21,11 @@ from trainmaster.trainer.contract import (
     encode_record,
 )
 
-CHECKS: Final = 4
+CHECKS: Final = 5
 """What an examination looks at, as a number that grows with it: 2 since variances below zero and the numbers that half
 precision cannot hold count, 3 since statistics beyond their layer, weights of signs alone and what leapt do, 4 since
-all that the written file shows does. Each row is written with it, as ``checks``; rows from before it have none. A file
-that was attested clean by fewer is read."""
+all that the written file shows does, 5 since the weights inside an attention or a recurrent layer do. Each row is
+written with it, as ``checks``; rows from before it have none. A file that was attested clean by fewer is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
