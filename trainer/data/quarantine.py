@@ -11,6 +11,7 @@ from typing import Any, Final
 from ultralytics.data.utils import IMG_FORMATS
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.files import replacing
 from trainmaster.trainer.contract import RunLayout, read_json, replace_json
 
 OFFENDERS_NAME: Final = "offenders.json"
@@ -41,6 +42,8 @@ def listed(path: Path) -> frozenset[str]:
 def training_list(img_path: str | list[str], left_out: frozenset[str], target: Path) -> tuple[str, int]:
     """``target`` lists the images of ``img_path`` but for those ``left_out``; it, and how many were left out.
 
+    A rank that reads it while another writes it has the whole list.
+
     Raises:
         ArgumentsError: nothing would be left.
     """
@@ -48,7 +51,8 @@ def training_list(img_path: str | list[str], left_out: frozenset[str], target: P
     kept = [file for file in files if not _is_listed(file, left_out)]
     if not kept:
         raise ArgumentsError(f"quarantine leaves none of {len(files)} training images")
-    target.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    with replacing(target, durable=False) as stream:
+        stream.write(("\n".join(kept) + "\n").encode())
     return str(target), len(files) - len(kept)
 
 

@@ -34,7 +34,12 @@ def test_quarantine_leaves_out_what_it_names(tmp_path: Path) -> None:
     (folder / "linked").symlink_to(elsewhere)
     path, num_left_out = training_list(str(folder), frozenset({"a.png"}), tmp_path / "list.txt")
     assert num_left_out == 1
-    assert Path(path).read_text() == f"{folder / 'b.png'}\n{folder / 'linked' / 'd.jpg'}\n"
+    whole = f"{folder / 'b.png'}\n{folder / 'linked' / 'd.jpg'}\n"
+    with Path(path).open() as read:  # by one rank, while another makes the list
+        training_list(str(folder), frozenset({"a.png", "b.png"}), tmp_path / "list.txt")
+        assert read.read() == whole
+    training_list(str(folder), frozenset({"a.png"}), tmp_path / "list.txt")
+    assert Path(path).read_text() == whole
     with pytest.raises(ArgumentsError, match="leaves none"):
         training_list(str(folder), frozenset({"a.png", "b.png", "d.jpg"}), tmp_path / "list.txt")
 
