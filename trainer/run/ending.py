@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER, RANK
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.batches.position import Position
-from trainmaster.trainer.contract import EventKind, ExitCode, RunRecordState
+from trainmaster.trainer.contract import EventKind, ExitCode, Phase, RunRecordState
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.jobs.environment import job_of
 from trainmaster.trainer.jobs.ownership import anything_saved
@@ -63,6 +63,8 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
     if RANK != -1 and isinstance(error, SystemExit) and not error.code:
         error.code = 1  # for its launcher, a rank that ends with 0 has finished, and the others wait for it
     found = _what_ended(run, error) if RANK == 0 else error
+    if found is None:
+        return
     if found is not error:
         state_file = state_file or run.saver.latest_epoch_state()
     _put_on_record(run, position, found, state_file)
@@ -153,12 +155,16 @@ def another_has_ended(run: OpenRun) -> bool:
     return bool(run.others) and bool(rank_ends.first_end(run.layout, run.recorder.attempt) or killed_rank(run))
 
 
-def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str, str]:
-    """What ended the run: another rank's end, or its words, where ``error`` only shows that there was one."""
+def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str, str] | None:
+    """What ended the run: another rank's end, or its words, where ``error`` only shows that there was one. None where
+    the process that launched them has to say whether a person ended it, before it could have any words."""
     told = isinstance(error, StopRequested) or rank_ends.is_of_a_connection(error)
     other = rank_ends.first_end(run.layout, run.recorder.attempt) if told else None
     if told and other is None:
-        return killed_rank(run, wait_s=0.0 if isinstance(error, RunEnded) else rank_ends.DYING_S) or error
+        killed = killed_rank(run, wait_s=0.0 if isinstance(error, RunEnded) else rank_ends.DYING_S)
+        if killed and ranks.inherited() and run.recorder.phase is Phase.STARTUP:
+            return None
+        return killed or error
     if other is None or (isinstance(error, RunEnded) and other.code == error.code):
         return error
     return other.told

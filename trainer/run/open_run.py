@@ -18,7 +18,7 @@ from trainmaster.trainer.data.data_faults import DataFaults
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.run.evaluation import Evaluation
-from trainmaster.trainer.run.rank_ends import process_of
+from trainmaster.trainer.run.rank_ends import process_of, started_beside
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.saver import Saver
@@ -37,7 +37,7 @@ class OpenRun:
     data_faults: DataFaults
     evaluation: Evaluation
     others: dict[int, psutil.Process | None] = field(default_factory=dict)
-    """Processes of the other ranks, once they have met."""
+    """Processes of the other ranks: those that their launcher started, and for certain once they have met."""
 
     def meet(self, num_ranks: int) -> None:
         """Each rank knows the processes of the others; all of them call this at the same moment."""
@@ -74,4 +74,5 @@ class OpenRun:
             reporter=reporter,
             data_faults=data_faults,
             evaluation=Evaluation(reporter, switch, data_faults),
+            others=started_beside(os.environ),
         )

@@ -5,6 +5,7 @@ When one rank ends, all that the first sees of it is a connection that was close
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ LOOK_S: Final = 0.2
 """Between two looks at a file of two thousand bytes."""
 DYING_S: Final = 3.0
 """For a process whose connection was closed to be gone: a large one gives its memory back first."""
-_UNHEARD: Final = "DistError: it is gone and has said nothing, so it was killed or crashed in native code"
+_UNHEARD: Final = "DistError: it is gone and has said nothing, so it was killed, or crashed where it could not"
 _OF_A_CONNECTION: Final = re.compile(
     r"gloo|NCCL|HCCL|XCCL|connection (closed|reset)|process ?group|collective", re.IGNORECASE
 )
@@ -126,7 +127,7 @@ def wait_for_first(
             record = read_json(layout.run_json) or {}
             if record.get("attempt") != attempt or record.get("state") != RunRecordState.RUNNING:
                 return
-            if not psutil.pid_exists(int(record.get("pid") or 0)):
+            if is_gone(process_of(int(record.get("pid") or 0))):
                 return
         sleep(LOOK_S)
 
@@ -136,6 +137,20 @@ def clear(layout: RunLayout) -> None:
     with suppress(OSError):
         for path in layout.guard.glob(".rank*.json"):
             path.unlink(missing_ok=True)
+
+
+def started_beside(environ: Mapping[str, str]) -> dict[int, psutil.Process | None]:
+    """The processes of the other ranks, as the launcher of the one of ``environ`` has started them, before they can be
+    asked; None for one that has ended since. Empty where they can't be seen."""
+    own, found = environ.get("RANK"), dict[str, psutil.Process]()
+    if own is None:
+        return {}
+    with suppress(psutil.Error):
+        for child in psutil.Process(os.getppid()).children():
+            with suppress(psutil.Error, KeyError):
+                found[child.environ()["RANK"]] = child
+    others = {rank: found.get(str(rank)) for rank in range(int(environ.get("WORLD_SIZE", "1"))) if str(rank) != own}
+    return others if own in found else {}
 
 
 def process_of(pid: int) -> psutil.Process | None:

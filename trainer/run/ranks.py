@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -16,7 +15,8 @@ from typing import Any, Final
 import psutil
 from ultralytics.utils import LOCAL_RANK, RANK
 
-from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.contract import ExitCode, Phase, RunLayout, RunRecordState, read_json
 from trainmaster.trainer.records.recorder import words_of
 from trainmaster.trainer.run import rank_ends
 from trainmaster.trainer.stop import ONE_REQUEST_S, PASSED_ON_S, STATES, RunEnded, StopRequested, stop_signals
@@ -31,8 +31,11 @@ VARIABLE: Final = "TRAINMASTER_RANKS"
 _PATIENCE: Final = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 """Environment variable by which torch's launcher knows how many seconds after it has asked them it kills the ranks."""
 _UNENDED: Final = (None, RunRecordState.RUNNING)
+_UNBEGUN: Final = "ChildFailedError: a rank ended before all had begun to train; the console of their launcher says why"
 LAUNCHER_LOOK_S: Final = 2.0
 """Between two looks at whether the launching process is there: no more than a batch or so."""
+_PARENT: Final = os.getppid()
+"""Of a rank: torch's launcher, which the launching process has started."""
 
 
 def inherited() -> dict[str, Any] | None:
@@ -43,11 +46,28 @@ def inherited() -> dict[str, Any] | None:
 
 def one_request_s() -> float:
     """Stop signals that reach this process within this time are one request."""
-    return ONE_REQUEST_S if inherited() else PASSED_ON_S
+    return PASSED_ON_S if RANK == -1 else ONE_REQUEST_S
+
+
+def require_world(world_size: int, device: Any) -> None:
+    """A rank is one of as many as ``device`` names.
+
+    Raises:
+        ArgumentsError: the environment names another number. Alone, a rank that is not the first trains and saves
+            nothing; with too few others the first waits for the rest for hours.
+    """
+    named = int(os.environ.get("WORLD_SIZE", "1"))
+    if (LOCAL_RANK != -1 or RANK > 0) and named != max(world_size, 1):
+        raise ArgumentsError(
+            f"the environment makes this process rank {RANK} of {named} (RANK, WORLD_SIZE), and device={device} names "
+            f"{max(world_size, 1)}",
+            "unset RANK LOCAL_RANK WORLD_SIZE: Ultralytics starts its ranks itself, from device=",
+        )
 
 
 class Launcher:
-    """The process that started the ranks, as they see it. Nothing ends them with it: they have to look."""
+    """What started the ranks, as they see it: a process, and torch's launcher, which that has started. Nothing ends
+    them with either: they have to look."""
 
     def __init__(self) -> None:
         self._pid: int | None = (inherited() or {}).get("launcher")
@@ -57,10 +77,10 @@ class Launcher:
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended; looked at once in a while. Never for a process that no other started."""
+        """Whether one has ended; looked at once in a while. Never for a process that no other started."""
         if self._pid is not None and not self._gone and time.monotonic() - self._looked >= LAUNCHER_LOOK_S:
             self._looked = time.monotonic()
-            self._gone = rank_ends.is_gone(self._process)
+            self._gone = os.getppid() != _PARENT or rank_ends.is_gone(self._process)
         return self._gone
 
 
@@ -92,7 +112,7 @@ def launch(
     passing_on = _PassingOn()
     previous = {number: signal.signal(number, passing_on) for number in (stop_signals() if in_main else ())}
     try:
-        with _in_a_group_of_its_own():
+        with _launching(layout):
             return start()
     except (subprocess.CalledProcessError, StopRequested) as error:
         end = _end(layout, record.get("attempt") or 0, passing_on.asked, unheard)
@@ -114,12 +134,21 @@ def launch(
 
 
 @contextlib.contextmanager
-def _in_a_group_of_its_own() -> Iterator[None]:
+def _launching(layout: RunLayout) -> Iterator[None]:
     """Within, what is run has a process group of its own: a terminal's interrupt reaches the launcher once, through
-    :class:`_PassingOn`. Twice, the ranks take it for a second request and leave without saving."""
+    :class:`_PassingOn`. Twice, the ranks take it for a second request and leave without saving.
+
+    It finds the run's directory there, which Ultralytics has removed: until the first rank makes it, many seconds
+    later, another run of that name would take it for its own.
+    """
     run = subprocess.run
-    if os.name == "posix":
-        subprocess.run = functools.partial(run, process_group=0)  # type: ignore[assignment] # it is called as the other
+    group = {"process_group": 0} if os.name == "posix" else {}
+
+    def launched(*command: Any, **how: Any) -> Any:
+        layout.root.mkdir(parents=True, exist_ok=True)
+        return run(*command, **how, **group)
+
+    subprocess.run = launched  # type: ignore[assignment] # it is called as the other
     try:
         yield
     finally:
@@ -156,7 +185,7 @@ def _end(
     """In which order the ranks ended; None for a crash. What the first has finished nobody takes back: the others only
     evaluate at the end."""
     run = read_json(layout.run_json) or {}
-    if asked and run.get("pid") != os.getpid():  # one that is signalled twice does not wait for its ranks to save
+    if run.get("pid") != os.getpid():  # torch's launcher, killed or asked twice, has waited for no rank that saves
         rank_ends.wait_for_first(layout, attempt)
         run = read_json(layout.run_json) or {}
     state = run.get("state")
@@ -167,6 +196,9 @@ def _end(
     other = rank_ends.first_end(layout, attempt)
     told = other.told if other else StopRequested(asked) if asked else None
     first = int(run.get("pid") or 0)
-    if told and state and (first == os.getpid() or rank_ends.is_gone(rank_ends.process_of(first))):
+    beat = read_json(layout.heartbeat) or {}
+    if not told and (first in {0, os.getpid()} or beat.get("phase") == Phase.STARTUP):
+        told = _UNBEGUN, ""  # that their launcher asked the first to stop may be on record, as if a person had
+    if told and (state or not asked) and (first == os.getpid() or rank_ends.is_gone(rank_ends.process_of(first))):
         unheard(told)
     return told if isinstance(told, RunEnded) else None

@@ -113,11 +113,12 @@ class RunGuard:
     # Start
 
     @contextmanager
-    def starting_up(self) -> Iterator[None]:
-        """While the trainer is constructed: a stop signal ends it, and every way out is on record."""
+    def starting_up(self, trainer: EngineTrainer) -> Iterator[None]:
+        """While ``trainer`` is constructed: a stop signal ends it, and every way out is on record."""
         try:
             with self.switch.installed(), self._startup, self.switch.interruptible():
                 yield
+                ranks.require_world(trainer.world_size, trainer.args.device)
         except BaseException as error:
             if self._run is not None:
                 ending.ended(self._run, self.position, error)

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from trainmaster.trainer.batches.position import Position
-from trainmaster.trainer.contract import RunLayout, RunRecordState, replace_json
-from trainmaster.trainer.run import ending, rank_ends
+from trainmaster.trainer.contract import Phase, RunLayout, RunRecordState, replace_json
+from trainmaster.trainer.run import ending, rank_ends, ranks
 from trainmaster.trainer.run.rank_ends import RankEnd
 from trainmaster.trainer.run.run_guard import RunGuard
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested
@@ -210,6 +210,46 @@ def test_a_stop_that_another_rank_was_killed_before_is_none(
         assert isinstance(found, tuple) is told
         assert not told or found[0].startswith(f"rank {rank}: DistError: it is gone")
         assert ending._of_this_rank(run, error).follows is (told or error is CLOSED)
+
+
+@pytest.mark.parametrize("error", [CLOSED, StopRequested("SIGTERM")], ids=["connection", "signal"])
+@pytest.mark.parametrize(("phase", "left"), [(Phase.STARTUP, True), (Phase.TRAINING, False)])
+def test_who_ended_ranks_that_had_not_begun_is_said_by_who_launched_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, phase: Phase, left: bool, error: BaseException
+) -> None:
+    """A signal at that time leaves no word: whether a person sent it, their launcher alone knows."""
+    monkeypatch.setattr(ending, "RANK", 0)
+    monkeypatch.setattr(ranks, "inherited", lambda: {"launcher": 1})
+    monkeypatch.setattr(rank_ends, "DYING_S", 0.0)
+    told: list[Any] = []
+    monkeypatch.setattr(ending, "_put_on_record", lambda *given: told.append(given[2]))
+    recorder = SimpleNamespace(attempt=2, phase=phase)
+    saver = SimpleNamespace(latest_epoch_state=lambda: None)
+    run: Any = SimpleNamespace(layout=RunLayout(tmp_path), recorder=recorder, saver=saver, others={1: GONE})
+    ending.ended(run, Position(), error)
+    assert [one[0].startswith("rank 1: DistError") for one in told] == ([] if left else [True])
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "others"),
+    [
+        ({"0": THIS, "1": 1}, "0", {1: 1, 2: GONE}),
+        ({"0": THIS, "1": 1, "2": 2}, "2", {0: THIS, 1: 1}),
+        ({None: THIS}, "0", {}),
+        ({"0": THIS}, None, {}),
+    ],
+    ids=["one has ended", "all are there", "its launcher is another", "no rank"],
+)
+def test_ranks_know_each_other_before_they_meet(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str | None, Any], own: str | None, others: dict[int, Any]
+) -> None:
+    """Else the signal by which their launcher tells the first that another has crashed would be a stop on request."""
+    environs = {process: {} if rank is None else {"RANK": rank} for rank, process in told.items()}
+    children = [SimpleNamespace(environ=lambda process=process: environs[process], of=process) for process in environs]
+    monkeypatch.setattr(psutil, "Process", lambda _: SimpleNamespace(children=lambda: children))
+    environ = {"WORLD_SIZE": "3"} | ({} if own is None else {"RANK": own})
+    found = rank_ends.started_beside(environ)
+    assert {rank: getattr(process, "of", None) for rank, process in found.items()} == others
 
 
 def test_a_rank_whose_connection_was_closed_is_given_time_to_be_gone(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,11 @@ import psutil
 import pytest
 
 from tests.unit.trainer.run.test_rank_ends import end
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.batches.budget import SkipBudget, SkipLimit
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json, replace_json
 from trainmaster.trainer.records.recorder import Recorder
-from trainmaster.trainer.run import rank_ends
+from trainmaster.trainer.run import rank_ends, ranks
 from trainmaster.trainer.run.ending import ended_unheard
 from trainmaster.trainer.run.ranks import launch
 from trainmaster.trainer.run.tally import Tally
@@ -83,24 +85,71 @@ def test_ranks_are_not_killed_while_the_first_may_be_saving(
 
 def test_an_interrupt_of_the_terminal_reaches_the_launcher_through_this_process_alone(tmp_path: Path) -> None:
     """Its group is another one; with two interrupts for one, the ranks would leave without saving."""
-    before, groups = subprocess.run, []
+    before, groups, layout = subprocess.run, [], RunLayout(tmp_path / "run")
 
     def start() -> None:
         command = [sys.executable, "-I", "-S", "-c", "import os; print(os.getpgid(0))"]
         groups.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
+        assert layout.root.is_dir()  # Ultralytics has removed it, and another run would take the name for free
 
-    launch(RunLayout(tmp_path), {}, start, print)
+    launch(layout, {}, start, print)
     assert groups[0] != os.getpgid(0)
     assert subprocess.run is before
 
 
-def ended(layout: RunLayout, *, run: dict[str, Any] | None, asked: bool, other: rank_ends.RankEnd | None) -> Any:
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "named", "world_size", "refused"),
+    [
+        (-1, -1, None, 2, False),
+        (-1, -1, None, 0, False),
+        (1, 1, "2", 2, False),
+        (0, 0, "1", 1, False),
+        (0, -1, "2", 1, False),
+        (1, -1, "2", 1, True),
+        (1, 1, "2", 0, True),
+        (0, 0, "2", 3, True),
+    ],
+    ids=["no rank", "on a CPU", "a rank", "the only one", "first of pods", "pod", "each alone", "too few"],
+)
+def test_a_rank_that_would_train_alone_or_wait_for_nobody_is_refused(
+    monkeypatch: pytest.MonkeyPatch, rank: int, local_rank: int, named: str | None, world_size: int, refused: bool
+) -> None:
+    """Clusters put RANK and WORLD_SIZE into the environment of every pod; all but the first would save nothing."""
+    monkeypatch.setattr(ranks, "RANK", rank)
+    monkeypatch.setattr(ranks, "LOCAL_RANK", local_rank)
+    if named is None:
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("WORLD_SIZE", named)
+    with pytest.raises(ArgumentsError, match="WORLD_SIZE") if refused else nullcontext():
+        ranks.require_world(world_size, "0,1")
+
+
+@pytest.mark.parametrize("lost", ["the launcher", "who started that", None])
+def test_ranks_see_that_what_started_them_is_gone(monkeypatch: pytest.MonkeyPatch, lost: str | None) -> None:
+    """Without torch's launcher nobody passes a stop on, and whoever waits for it calls the run a crash."""
+    monkeypatch.setattr(ranks, "inherited", lambda: {"launcher": NOBODY if lost == "who started that" else os.getpid()})
+    monkeypatch.setattr(ranks, "_PARENT", NOBODY if lost == "the launcher" else os.getppid())
+    assert ranks.Launcher().gone is (lost is not None)
+    assert ("is gone" in ranks.why_all_stop()) is (lost is not None)
+
+
+def ended(
+    layout: RunLayout,
+    *,
+    run: dict[str, Any] | None,
+    asked: bool = False,
+    other: rank_ends.RankEnd | None = None,
+    phase: str | None = None,
+) -> Any:
     """How a launch ends whose ranks leave that behind, and what of it was put on record."""
     layout.guard.mkdir()
 
     def start() -> None:
         if run is not None:
             replace_json(layout.run_json, {"attempt": 2, **run})
+        if phase is not None:
+            replace_json(layout.heartbeat, {"attempt": 2, "phase": phase})
         if other is not None:
             rank_ends.keep(layout, other)
         if asked:
@@ -155,6 +204,39 @@ def test_what_the_first_rank_can_say_itself_is_left_to_it(
     assert getattr(raised, "code", None) == code
     assert told is None
     assert waited == [(layout, 2)]  # it may be saving still
+
+
+@pytest.mark.parametrize(
+    ("run", "phase", "is_told"),
+    [
+        (None, None, True),
+        ({"state": "running", "pid": os.getpid()}, "startup", True),
+        ({"state": "running", "pid": NOBODY}, "startup", True),
+        ({"state": "running", "pid": NOBODY}, "training", False),
+        ({"state": "running", "pid": os.getppid()}, "startup", False),
+    ],
+    ids=["fresh", "resumed", "the first had", "all had", "the first lives"],
+)
+def test_ranks_that_ended_before_all_had_begun_have_crashed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: dict[str, Any] | None, phase: str | None, is_told: bool
+) -> None:
+    """One that can't be imported has no word on record, and the first, whom their launcher then asks to stop while it
+    waits for that one, has the word of a stop on request."""
+    monkeypatch.setattr(rank_ends, "wait_for_first", lambda *_: None)
+    raised, told = ended(RunLayout(tmp_path), run=run, phase=phase)
+    assert isinstance(raised, subprocess.CalledProcessError)
+    assert bool(told and told[0].startswith("ChildFailedError: a rank ended before")) is is_told
+
+
+def test_a_first_rank_that_saves_since_the_launcher_was_killed_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has seen that, and nobody was asked: that would be a crash."""
+    layout = RunLayout(tmp_path)
+    saved = {"attempt": 2, "state": "stopped"}
+    monkeypatch.setattr(rank_ends, "wait_for_first", lambda *_: replace_json(layout.run_json, saved))
+    raised, told = ended(layout, run={"state": "running", "pid": os.getppid()}, phase="training")
+    assert (getattr(raised, "code", None), told) == (ExitCode.STOPPED, None)
 
 
 def test_a_run_that_has_finished_has_whatever_became_of_a_rank(tmp_path: Path) -> None:
