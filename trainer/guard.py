@@ -94,7 +94,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         self._steps_its_own_way = compat.steps_its_own_way(super().optimizer_step)
         self.guard = RunGuard(settings, rows, user=user, plan=plan)
         self._goes_on_in = given.get("save_dir")
-        with self.guard.starting_up(self):
+        with self.guard.starting_up():
             super().__init__(cfg, given, _callbacks, *rest, **more)
         if settings.exact and given.get("workers") is not None:
             self.args.workers = given["workers"]  # Ultralytics has none on a CPU; an exact run must not depend on that

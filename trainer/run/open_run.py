@@ -74,5 +74,5 @@ class OpenRun:
             reporter=reporter,
             data_faults=data_faults,
             evaluation=Evaluation(reporter, switch, data_faults),
-            others=started_beside(os.environ),
+            others={} if attempt is None else started_beside(os.environ),
         )

@@ -142,14 +142,12 @@ def clear(layout: RunLayout) -> None:
 def started_beside(environ: Mapping[str, str]) -> dict[int, psutil.Process | None]:
     """The processes of the other ranks, as the launcher of the one of ``environ`` has started them, before they can be
     asked; None for one that has ended since. Empty where they can't be seen."""
-    own, found = environ.get("RANK"), dict[str, psutil.Process]()
-    if own is None:
-        return {}
+    own, found = environ["RANK"], dict[str, psutil.Process]()
     with suppress(psutil.Error):
         for child in psutil.Process(os.getppid()).children():
             with suppress(psutil.Error, KeyError):
                 found[child.environ()["RANK"]] = child
-    others = {rank: found.get(str(rank)) for rank in range(int(environ.get("WORLD_SIZE", "1"))) if str(rank) != own}
+    others = {rank: found.get(str(rank)) for rank in range(int(environ["WORLD_SIZE"])) if str(rank) != own}
     return others if own in found else {}
 
 

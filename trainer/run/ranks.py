@@ -57,7 +57,7 @@ def require_world(world_size: int, device: Any) -> None:
             nothing; with too few others the first waits for the rest for hours.
     """
     named = int(os.environ.get("WORLD_SIZE", "1"))
-    if (LOCAL_RANK != -1 or RANK > 0) and named != max(world_size, 1):
+    if RANK != -1 and named != max(world_size, 1):
         raise ArgumentsError(
             f"the environment makes this process rank {RANK} of {named} (RANK, WORLD_SIZE), and device={device} names "
             f"{max(world_size, 1)}",

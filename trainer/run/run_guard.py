@@ -113,12 +113,11 @@ class RunGuard:
     # Start
 
     @contextmanager
-    def starting_up(self, trainer: EngineTrainer) -> Iterator[None]:
-        """While ``trainer`` is constructed: a stop signal ends it, and every way out is on record."""
+    def starting_up(self) -> Iterator[None]:
+        """While the trainer is constructed: a stop signal ends it, and every way out is on record."""
         try:
             with self.switch.installed(), self._startup, self.switch.interruptible():
                 yield
-                ranks.require_world(trainer.world_size, trainer.args.device)
         except BaseException as error:
             if self._run is not None:
                 ending.ended(self._run, self.position, error)
@@ -172,6 +171,7 @@ class RunGuard:
                 precision.bfloat16_anywhere(trainer),
             ):
                 try:
+                    ranks.require_world(trainer.world_size, trainer.args.device)
                     yield
                 except BaseException as end:
                     self._end_early(trainer, end)

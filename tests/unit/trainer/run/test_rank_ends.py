@@ -236,19 +236,17 @@ def test_who_ended_ranks_that_had_not_begun_is_said_by_who_launched_them(
         ({"0": THIS, "1": 1}, "0", {1: 1, 2: GONE}),
         ({"0": THIS, "1": 1, "2": 2}, "2", {0: THIS, 1: 1}),
         ({None: THIS}, "0", {}),
-        ({"0": THIS}, None, {}),
     ],
-    ids=["one has ended", "all are there", "its launcher is another", "no rank"],
+    ids=["one has ended", "all are there", "its launcher is another"],
 )
 def test_ranks_know_each_other_before_they_meet(
-    monkeypatch: pytest.MonkeyPatch, told: dict[str | None, Any], own: str | None, others: dict[int, Any]
+    monkeypatch: pytest.MonkeyPatch, told: dict[str | None, Any], own: str, others: dict[int, Any]
 ) -> None:
     """Else the signal by which their launcher tells the first that another has crashed would be a stop on request."""
     environs = {process: {} if rank is None else {"RANK": rank} for rank, process in told.items()}
     children = [SimpleNamespace(environ=lambda process=process: environs[process], of=process) for process in environs]
     monkeypatch.setattr(psutil, "Process", lambda _: SimpleNamespace(children=lambda: children))
-    environ = {"WORLD_SIZE": "3"} | ({} if own is None else {"RANK": own})
-    found = rank_ends.started_beside(environ)
+    found = rank_ends.started_beside({"RANK": own, "WORLD_SIZE": "3"})
     assert {rank: getattr(process, "of", None) for rank, process in found.items()} == others
 
 

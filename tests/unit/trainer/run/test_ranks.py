@@ -98,29 +98,23 @@ def test_an_interrupt_of_the_terminal_reaches_the_launcher_through_this_process_
 
 
 @pytest.mark.parametrize(
-    ("rank", "local_rank", "named", "world_size", "refused"),
+    ("rank", "named", "world_size", "refused"),
     [
-        (-1, -1, None, 2, False),
-        (-1, -1, None, 0, False),
-        (1, 1, "2", 2, False),
-        (0, 0, "1", 1, False),
-        (0, -1, "2", 1, False),
-        (1, -1, "2", 1, True),
-        (1, 1, "2", 0, True),
-        (0, 0, "2", 3, True),
+        (-1, "1", 2, False),
+        (-1, "1", 0, False),
+        (1, "2", 2, False),
+        (1, "2", 1, True),
+        (0, "2", 0, True),
+        (0, "2", 3, True),
     ],
-    ids=["no rank", "on a CPU", "a rank", "the only one", "first of pods", "pod", "each alone", "too few"],
+    ids=["no rank", "on a CPU", "a rank", "pod", "each alone", "too few"],
 )
 def test_a_rank_that_would_train_alone_or_wait_for_nobody_is_refused(
-    monkeypatch: pytest.MonkeyPatch, rank: int, local_rank: int, named: str | None, world_size: int, refused: bool
+    monkeypatch: pytest.MonkeyPatch, rank: int, named: str, world_size: int, refused: bool
 ) -> None:
     """Clusters put RANK and WORLD_SIZE into the environment of every pod; all but the first would save nothing."""
     monkeypatch.setattr(ranks, "RANK", rank)
-    monkeypatch.setattr(ranks, "LOCAL_RANK", local_rank)
-    if named is None:
-        monkeypatch.delenv("WORLD_SIZE", raising=False)
-    else:
-        monkeypatch.setenv("WORLD_SIZE", named)
+    monkeypatch.setenv("WORLD_SIZE", named)
     with pytest.raises(ArgumentsError, match="WORLD_SIZE") if refused else nullcontext():
         ranks.require_world(world_size, "0,1")
 
