@@ -141,14 +141,14 @@ def _launching(layout: RunLayout) -> Iterator[None]:
     It finds the run's directory there, which Ultralytics has removed: until the first rank makes it, many seconds
     later, another run of that name would take it for its own.
     """
-    run = subprocess.run
+    run: Any = subprocess.run
     group = {"process_group": 0} if os.name == "posix" else {}
 
     def launched(*command: Any, **how: Any) -> Any:
         layout.root.mkdir(parents=True, exist_ok=True)
         return run(*command, **how, **group)
 
-    subprocess.run = launched  # type: ignore[assignment] # it is called as the other
+    subprocess.run = launched
     try:
         yield
     finally:
