@@ -12,11 +12,11 @@ from torch import nn
 from trainmaster.trainer.batches.agreement import first_said, of_all
 from trainmaster.trainer.batches.batch_guard import BatchGuard, BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
-from trainmaster.trainer.batches.criterion import CriterionNumbers
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.labels import bad_labels, num_classes_of
 from trainmaster.trainer.batches.loss_seam import Loss
 from trainmaster.trainer.batches.outcomes import Emit, Remark, StateHealed, WeightsLeapt
+from trainmaster.trainer.batches.own_numbers import OwnNumbers
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.weight_watch import WeightWatch
@@ -37,6 +37,7 @@ class Judging:
         *,
         batches: BatchGuard,
         statistics: BatchNormStatistics,
+        numbers: OwnNumbers,
         weights: WeightWatch,
         work: BatchInWork,
         window: Window,
@@ -60,12 +61,12 @@ class Judging:
         self._drill = drill
         self._skip = skip
         self._emit = emit
-        self._criterion = CriterionNumbers(model)
+        self._numbers = numbers
         self._alone = skip and trainer.world_size <= 1  # ranks would part ways
         if skip:
-            batches.doubted = self._criterion.leapt
+            batches.doubted = self._numbers.leapt
             batches.draw_again = work.draw_again
-            work.undo = self._criterion.undo
+            work.undo = self._numbers.undo
         self._labels_bad = False
         self._flag_before: torch.Tensor | None = None
         self.awaited = False
@@ -109,6 +110,7 @@ class Judging:
         if opens:
             self._window.open()
             self._statistics.start_window()
+            self._numbers.start_window()
             self._running.start_window()
         self._work.begin(batch, may_run_again=self._position.accumulates(self._trainer))
 
@@ -120,7 +122,7 @@ class Judging:
             return self._batches.placeholder(ran=not self._trainer.args.compile)
         self._work.meets_the_model(batch, again=preds is not None)
         if self._skip:
-            self._criterion.meet()
+            self._numbers.meet()
         self._drill.spoil_statistics(self._model)
         outcome, verdict = self._judged(batch, preds)
         self._work.judged(verdict)
@@ -131,7 +133,7 @@ class Judging:
             self._emit(StateHealed(what="batchnorm", tensors=verdict.statistics_healed))
         if verdict.reason is None or not self._skip:
             self._running.add(self._batches.host_items)
-            self._criterion.note(self._position.epoch)
+            self._numbers.note(self._position.epoch)
             self._any_good = True
             self._window.count(skipped=False)
             if (micro := self._work.accepted(self._batches.host_items)) is not None:
@@ -168,24 +170,24 @@ class Judging:
         if verdict.reason is None or not self._skip:
             return outcome, verdict
         # Where ranks would part ways by running it again, the batch is lost, and the next one is good.
-        if not (num_healed := self._criterion.heal(leaps=self._alone or verdict.reason is SkipReason.LOSS_SPIKE)):
+        if not (num_healed := self._numbers.heal(leaps=self._alone or verdict.reason is SkipReason.LOSS_SPIKE)):
             return outcome, verdict
         if not self._alone:
-            self._emit(StateHealed(what="criterion", tensors=num_healed))
+            self._emit(StateHealed(what=self._numbers.what, tensors=num_healed))
             return outcome, verdict
         self._work.draw_again()
         outcome, verdict = self._batches.judge(batch, None, labels_bad=self._labels_bad, spoil=spoil)
         if verdict.reason is not None:
-            num_healed -= self._criterion.heal_again()
+            num_healed -= self._numbers.heal_again()
         if num_healed:
-            self._emit(StateHealed(what="criterion", tensors=num_healed))
+            self._emit(StateHealed(what=self._numbers.what, tensors=num_healed))
         return outcome, verdict
 
-    def heal_criterion(self) -> None:
-        """What the criterion holds is finite where it was, before it is saved: a batch can look good without that.
-        Reads the device."""
-        if self._skip and (num_healed := self._criterion.heal(leaps=False)):
-            self._emit(StateHealed(what="criterion", tensors=num_healed))
+    def heal_numbers(self) -> None:
+        """What is held beside weights and buffers can be, before it is saved, where it could: a batch can look good
+        without that. Reads the device."""
+        if self._skip and (num_healed := self._numbers.heal(leaps=False)):
+            self._emit(StateHealed(what=self._numbers.what, tensors=num_healed))
 
     def _is_trained_on(self) -> bool:
         """Whether this is the loop's loss, and none that a callback evaluates, or a step of its own that looks at the

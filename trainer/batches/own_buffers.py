@@ -29,7 +29,7 @@ class OwnBuffers:
         for module in model.modules():
             buffers = module._buffers  # noqa: SLF001 - what nn.Module's own attribute access reads
             for name, buffer in buffers.items():
-                if buffer is not None and id(buffer) not in seen and _is_plain(buffer):
+                if buffer is not None and id(buffer) not in seen and is_plain(buffer):
                     seen.add(id(buffer))
                     self._places.append((buffers, name))
         # A mask may hold infinities by design.
@@ -90,7 +90,7 @@ class OwnBuffers:
     def _put_back(self, kind: str) -> None:
         for (buffers, name), copy in zip(self._places, self._kept[kind], strict=True):
             buffer = buffers.get(name)
-            if buffer is not None and copy is not None and _is_plain(buffer) and _is_alike(copy, buffer):
+            if buffer is not None and copy is not None and is_plain(buffer) and _is_alike(copy, buffer):
                 buffer.copy_(copy)  # the same object: the EMA may hold on to it
             elif name in buffers:
                 buffers[name] = None if copy is None else copy.clone()
@@ -101,7 +101,7 @@ def names_of_own_buffers(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, _ in model.named_buffers() if name.rpartition(".")[2] not in FRACTIONS)
 
 
-def _is_plain(buffer: torch.Tensor) -> bool:
+def is_plain(buffer: torch.Tensor) -> bool:
     """Whether it can be written to in place."""
     if buffer.layout is not torch.strided or buffer.is_meta or buffer.is_inference():
         return False

@@ -67,7 +67,7 @@ class Recovery:
         worst = self.gradients.worst()
         self.trainer.optimizer.zero_grad()
         self.overflows.forget()
-        self.statistics.rewind()
+        self.rerun.rewind()
         lost: list[MicroBatch] = self.window.micros
         doubt = len(lost) > 1
         for micro in lost or (None,):

@@ -15,6 +15,7 @@ from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.batches.labels import num_classes_of, without_bad_labels
 from trainmaster.trainer.batches.loss_seam import LossMaker
+from trainmaster.trainer.batches.own_numbers import OwnNumbers
 from trainmaster.trainer.data.sampling import random_state, set_random_state
 
 
@@ -39,16 +40,23 @@ class SecondLook:
     """Runs batches through the live model and puts its batch-norm statistics back."""
 
     def __init__(
-        self, model: nn.Module, statistics: BatchNormStatistics, maker: LossMaker, device: torch.device
+        self,
+        model: nn.Module,
+        statistics: BatchNormStatistics,
+        numbers: OwnNumbers,
+        maker: LossMaker,
+        device: torch.device,
     ) -> None:
         self._model = model
         self._statistics = statistics
+        self._numbers = numbers
         self._maker = maker
         self._device = device
 
     @contextlib.contextmanager
     def without_trace(self) -> Iterator[None]:
-        """What runs through the model within leaves no trace: not in its buffers, not in any random generator.
+        """What runs through the model within leaves no trace: not in its buffers, nor in what it holds beside them, not
+        in any random generator.
 
         Gradients, optimizer and scaler are nobody's business within.
         """
@@ -61,7 +69,8 @@ class SecondLook:
                 if buffer is not None and not buffer.is_inference()
             ]
         try:
-            yield
+            with self._numbers.without_trace():
+                yield
         finally:
             with torch.no_grad():
                 for buffers, name, buffer, value in kept:

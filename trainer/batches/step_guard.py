@@ -19,6 +19,7 @@ from trainmaster.trainer.batches.judging import Judging
 from trainmaster.trainer.batches.movement import StepsTaken
 from trainmaster.trainer.batches.outcomes import Emit
 from trainmaster.trainer.batches.overflow import Overflows
+from trainmaster.trainer.batches.own_numbers import OwnNumbers
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.recovery import Recovery
@@ -59,16 +60,18 @@ class StepGuard:
         self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes, form=form)
         self.batches.settings = partial(number_of_settings, trainer.optimizer)
         self.batches.join = partial(joined, trainer.model)
-        look = SecondLook(model, self.statistics, self.batches.maker, trainer.device)
+        numbers = OwnNumbers(model)
+        look = SecondLook(model, self.statistics, numbers, self.batches.maker, trainer.device)
         self.overflows = Overflows(trainer)
         self._window = Window(cut=position.window_open)
-        self.rerun = Rerun(trainer, self.statistics, self._window)
+        self.rerun = Rerun(trainer, self.statistics, numbers, self._window)
         self._work = BatchInWork(position, self.gradients, look, skip=skip, prepare=self.rerun.prepared, emit=emit)
         self._judging = Judging(
             trainer,
             model,
             batches=self.batches,
             statistics=self.statistics,
+            numbers=numbers,
             weights=self._weights,
             work=self._work,
             window=self._window,
@@ -110,7 +113,7 @@ class StepGuard:
 
     def sound(self) -> bool:
         """All of it is worth saving, healed if need be; False when weights leapt, or momenta that steps have used."""
-        self._judging.heal_criterion()
+        self._judging.heal_numbers()
         return self._stepping.sound()
 
     def heal(self) -> None:

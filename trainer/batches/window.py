@@ -15,6 +15,7 @@ from trainmaster.trainer.batches.agreement import any_rank
 from trainmaster.trainer.batches.batch_guard import BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Measurement, restore_gradients
+from trainmaster.trainer.batches.own_numbers import OwnNumbers
 from trainmaster.trainer.data.sampling import random_state, set_random_state
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
@@ -90,10 +91,13 @@ class Window:
 class Rerun:
     """The forward and backward passes of ``trainer``'s loop, without its side effects."""
 
-    def __init__(self, trainer: EngineTrainer, statistics: BatchNormStatistics, window: Window) -> None:
+    def __init__(
+        self, trainer: EngineTrainer, statistics: BatchNormStatistics, numbers: OwnNumbers, window: Window
+    ) -> None:
         self._trainer = trainer
         self._window = window
         self._statistics = statistics
+        self._numbers = numbers
         self.active = False
         """Whether batches are being run again, so that nothing counts twice."""
 
@@ -167,7 +171,12 @@ class Rerun:
     def _forget(self) -> None:
         self._trainer.optimizer.zero_grad()
         restore_gradients(unwrap_model(self._trainer.model), self._window.before)
+        self.rewind()
+
+    def rewind(self) -> None:
+        """What a forward pass writes is as it was when the window began."""
         self._statistics.rewind()
+        self._numbers.rewind()
 
     def _loss(self, micro: MicroBatch) -> torch.Tensor:
         trainer = self._trainer

@@ -94,6 +94,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.unit.trainer.batches.test_batch_guard import Net
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients
+from trainmaster.trainer.batches.own_numbers import OwnNumbers
 from trainmaster.trainer.batches.window import MicroBatch, Rerun, Window
 
 rank, file = int(os.environ["RANK"]), sys.argv[1]
@@ -124,7 +125,7 @@ def found(bad):
     statistics.start_window()
     micros = [micro(index, bad) for index in range(4)]
     measure = lambda: gradients.measure(statistics.flag(), states=False)
-    search = Rerun(trainer, statistics, window).search(micros, measure)
+    search = Rerun(trainer, statistics, OwnNumbers(model), window).search(micros, measure)
     finite = model.norm.running_var.isfinite().all().item()
     norms = [float(p.grad.norm()) for p in model.parameters()]
     culprits = [one.index for one in search.culprits]

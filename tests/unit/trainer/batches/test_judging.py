@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.trainer.batches.test_batch_guard import NAN, Net, good_batch
+from tests.unit.trainer.batches.test_batch_guard import INF, NAN, Net, good_batch
 from trainmaster.trainer.batches import judging
 from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.judging import Judging
 from trainmaster.trainer.batches.outcomes import Remark, StateHealed, WeightsLeapt
+from trainmaster.trainer.batches.own_numbers import OwnNumbers
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.batches.weight_watch import WeightWatch
@@ -55,6 +56,7 @@ class Scene:
             self.model,
             batches=BatchGuard(self.model, statistics, skip=True, agree=False, spikes=None),
             statistics=statistics,
+            numbers=OwnNumbers(self.model),
             weights=nothing,
             work=nothing,
             window=nothing,
@@ -301,12 +303,33 @@ def test_a_criterion_is_finite_when_a_state_is_saved() -> None:
     scene = Scene()
     criterion = Criterion(scene)
     criterion.train(good_batch())
-    scene.judging.heal_criterion()
+    scene.judging.heal_numbers()
     assert not scene.told
     criterion.proj[0], criterion.gains.box = NAN, 1e30
-    scene.judging.heal_criterion()
+    scene.judging.heal_numbers()
     assert scene.told == [StateHealed(what="criterion", tensors=1)]
     assert criterion.numbers == [[1.0, 1.0], 1e30, [1.0, 1]]  # a batch will tell of the leap
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("eps", NAN), ("eps", 1e18), ("momentum", INF), ("momentum", -3.0)], ids=str
+)
+def test_a_setting_of_a_module_that_none_can_be_is_put_right_before_a_batch_is_lost_or_a_state_saved(
+    setting: str, value: float
+) -> None:
+    scene = Scene()
+    for epoch in range(2):
+        scene.judging.before_batch(good_batch())
+        scene.model.__dict__["loss"](good_batch())
+        scene.judging._position.epoch = epoch
+    known = getattr(scene.model.norm, setting)
+    setattr(scene.model.norm, setting, value)
+    scene.judging.before_batch(good_batch())
+    scene.model.__dict__["loss"](good_batch())
+    scene.judging.heal_numbers()
+    assert [verdict.reason for verdict in scene.verdicts] == [None] * 3
+    assert scene.told == [StateHealed(what="model", tensors=1)]
+    assert getattr(scene.model.norm, setting) == known
 
 
 @pytest.mark.parametrize(("value", "reason"), [(NAN, "nonfinite_loss"), (1e30, "loss_spike")])

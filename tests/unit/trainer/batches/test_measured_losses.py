@@ -1,10 +1,11 @@
-"""What a criterion measures its losses by, batch after batch."""
+"""What a criterion measures its losses by, and a module its outputs, batch after batch."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from tests.unit.trainer.batches.test_batch_guard import NAN, good_batch
@@ -25,6 +26,8 @@ class Measured(Criterion):
         super().__init__(scene)
         self.mean, self.seen, self.sizes, self.shares = 1.0, 0, torch.ones(2), np.ones(2)
         Wise.mean = 1.0
+        self.carried: Any = scene.model.layer
+        self.carried.mean, self.carried.size, self.carried.means = 1.0, torch.ones(1), {"of": 1.0}
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         loss, items = super()._loss(batch, preds)
@@ -34,13 +37,17 @@ class Measured(Criterion):
         Wise.mean = 0.9 * Wise.mean + 0.1 * size
         self.sizes.mul_(0.9).add_(0.1 * size)
         self.shares = 0.9 * self.shares + 0.1 * size
+        self.carried.mean = self.carried.means["of"] = 0.9 * self.carried.mean + 0.1 * size
+        self.carried.size = 0.9 * self.carried.size + 0.1 * size
+        loss = loss / self.carried.mean / self.carried.size
         return loss / self.mean / Wise.mean / self.sizes.mean() / self.shares.mean() * (1 + 0.01 * self.seen), items
 
     __call__ = _loss
 
     @property
     def known(self) -> list[Any]:
-        return [self.mean, self.seen, self.sizes.tolist(), self.shares.tolist(), Wise.mean]
+        carried = [self.carried.mean, self.carried.size.tolist(), dict(self.carried.means)]
+        return [self.mean, self.seen, self.sizes.tolist(), self.shares.tolist(), Wise.mean, *carried]
 
 
 def test_what_a_criterion_measures_losses_by_keeps_no_trace_of_a_bad_batch() -> None:
@@ -60,6 +67,28 @@ def test_what_a_criterion_measures_losses_by_keeps_no_trace_of_a_bad_batch() -> 
     assert known[0] == known[1]
     assert losses[0] == losses[1]
     assert not [one for one in scene.told if isinstance(one, StateHealed)]
+
+
+@pytest.mark.parametrize("num_before", [0, 1, 3])
+def test_a_window_that_runs_again_is_measured_as_if_it_had_not_run_before(num_before: int) -> None:
+    scene = Scene()
+    criterion = Measured(scene)
+    for _ in range(num_before):
+        criterion.train(good_batch())
+    scene.judging._position.window_open = False
+    scene.judging.before_batch(good_batch())
+    known = criterion.known
+    for _ in range(3):
+        criterion.train(good_batch())
+    assert criterion.known != known
+    numbers = scene.judging._numbers
+    if num_before:
+        after = criterion.known
+        with numbers.without_trace():
+            criterion._loss(good_batch())
+        assert criterion.known == after
+    numbers.rewind()
+    assert criterion.known == known
 
 
 def test_a_mean_that_somebody_poisons_is_put_right_and_stays_so() -> None:

@@ -1,11 +1,11 @@
-"""What a criterion holds beside the model: the bins of its boxes, its gains, weights of classes."""
+"""What is held beside weights and buffers: gains of a criterion, an eps, a running mean of a module of one's own."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import nn
 
 from trainmaster.trainer.batches.batch_guard import ABSURD
 from trainmaster.trainer.batches.healing import float_of
+from trainmaster.trainer.batches.own_buffers import is_plain
+from trainmaster.trainer.checkpoints.module_settings import ModuleSetting, impossible_among
 
 MAX_DEPTH: Final = 4
 """Objects within objects: an end-to-end criterion holds two, and each an assigner."""
@@ -29,8 +31,11 @@ _NO_LOSSES: Final = frozenset({_GUARD, "torch", "builtins", "numpy", "types", "t
 NUM_WALKS: Final = 2
 """Good batches of an epoch after which everything is looked up: what differs then is what each loss changes."""
 
+_OF_EVERY_MODULE: Final = frozenset(vars(nn.Module()))
+"""Where torch keeps a module's weights, buffers and hooks."""
+
 _Path = tuple[Any, ...]
-"""From the criterion on; or a class, and the name of what it holds itself."""
+"""From the criterion on; or a class or a module, and the name of what it holds itself."""
 
 
 class _ClassSlots:
@@ -49,16 +54,18 @@ class _ClassSlots:
 _Slots = dict[Any, Any] | list[Any] | _ClassSlots | None
 
 
-class CriterionNumbers:
-    """Numbers and tensors of the criterion of ``model``. One that is not finite makes every batch look bad, or every
-    one good where nothing is compared with NaN; one that leapt beyond anything that trains may do so, too.
+class OwnNumbers:
+    """Numbers and tensors of the criterion of ``model``, and those that its modules carry beside weights and buffers.
+    One that is not finite makes every batch look bad, or every one good where nothing is compared with NaN; one that
+    leapt beyond anything that trains may do so, too.
 
-    Looking costs nothing while batches are good: what the criterion holds is noted once an epoch, and compared when a
-    batch was judged bad, or a state is saved. A change that somebody may have meant is left alone. What is noted has
-    its place by name, so that a criterion in another's place is known by what both have.
+    Looking costs nothing while batches are good: what is held is noted once an epoch, and compared when a batch was
+    judged bad, or a state is saved. A change that somebody may have meant is left alone. What is noted has its place by
+    name, so that a criterion in another's place is known by what both have.
 
     What the making of a loss changes (a running mean that it is measured by, a count of batches) is noted before each,
-    and a batch that was not to be leaves it as it was: :meth:`undo`. Classes may hold it, too, as Wise-IoU does.
+    and a batch that was not to be leaves it as it was: :meth:`undo`, or a window of them: :meth:`rewind`. Classes may
+    hold it, too, as Wise-IoU does.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -70,6 +77,10 @@ class CriterionNumbers:
         self._versions: dict[_Path, tuple[int, int]] = {}
         self._before: dict[_Path, Any] = {}
         """What the making of a loss changes, as it was before that of the batch in work; all before any was good."""
+        self._is_known = False
+        """Whether it is known what that is."""
+        self._window: dict[_Path, Any] = {}
+        """The same, as it was when the accumulation window began."""
         self._met: dict[_Path, tuple[int, int]] = {}
         self._replaced: dict[_Path, Any] = {}
         """What the last healing took for a leap."""
@@ -81,9 +92,7 @@ class CriterionNumbers:
         What is not finite, or leapt, is noted as it was before: a batch without labels is good with that, too.
         """
         criterion = self._criterion
-        if criterion is None:
-            return
-        if self._noted_of is None:
+        if self._noted_in < 0:
             self._before = {}
         if self._noted_of is not criterion or self._noted_in != epoch:
             self._noted_of, self._noted_in, self._walks_left = criterion, epoch, NUM_WALKS
@@ -100,13 +109,16 @@ class CriterionNumbers:
                 if path in before and self._has_changed(path, value, before[path], versions)
             }
             self._before = {path: _noted(value, before[path]) for path, value in changed.items()} | self._before
-        self._kept = {path: _noted(value, before.get(path)) for path, value in found.items()}
+            self._is_known = True
+        self._kept = {
+            path: _noted(value, before.get(path)) if _is_possible(path, value) else before.get(path, value)
+            for path, value in found.items()
+        }
 
     @torch.no_grad()
     def meet(self) -> None:
         """A batch is about to meet the criterion, which is made for the first. No read."""
-        if self._noted_of is None and not self._before:
-            self._note_all()
+        self._note_all()
         self._met = {}
         for path, before in self._before.items():
             if _is_number(now := self._at(path)):
@@ -114,16 +126,47 @@ class CriterionNumbers:
                 if isinstance(now, torch.Tensor):
                     self._met[path] = _version(now)
 
+    def start_window(self) -> None:
+        """An accumulation window begins at what is held now. No read."""
+        self._note_all()
+        self._window = self._changing()
+
+    def rewind(self) -> None:
+        """What the making of a loss changes is as it was when the window began. No read."""
+        self._put_back(self._window)
+
+    @contextmanager
+    def without_trace(self) -> Iterator[None]:
+        """Losses that are made within change nothing of it. No read."""
+        kept = self._changing()
+        try:
+            yield
+        finally:
+            self._put_back(kept)
+
+    def _changing(self) -> dict[_Path, Any]:
+        """What the making of a loss changes, as it is now; all until that is known."""
+        if not self._is_known:
+            return {path: _copied(value) for path, value in self._numbers_in(self._criterion)}
+        return {path: _copied(now) for path in self._before if _is_number(now := self._at(path))}
+
+    @torch.no_grad()
+    def _put_back(self, kept: Mapping[_Path, Any]) -> None:
+        for path, value in kept.items():
+            if _is_number(self._at(path)):
+                self._put(path, value)
+
     def _note_all(self) -> None:
         """The first batch may be a bad one, and nothing is known yet of what a loss changes."""
+        if self._noted_in >= 0 or self._before:
+            return
         make = getattr(self._model, "init_criterion", None)
         if self._criterion is None and callable(make):
             with suppress(NotImplementedError):
                 self._model.criterion = make()
-        if (criterion := self._criterion) is not None:
-            found = dict(self._numbers_in(criterion))
-            self._kept = {path: _noted(value, None) for path, value in found.items()}
-            self._before = {path: _copied(value) for path, value in found.items()}
+        found = dict(self._numbers_in(self._criterion))
+        self._kept = {path: _noted(value, None) for path, value in found.items()}
+        self._before = {path: _copied(value) for path, value in found.items()}
 
     @torch.no_grad()
     def undo(self) -> None:
@@ -156,9 +199,9 @@ class CriterionNumbers:
         self._replaced = {}
         for path, kept in self._kept.items():
             now = self._at(path)
-            if now is None or not _is_number(now) or not _is_finite(kept):
+            if now is None or not _is_number(now) or not (_is_finite(kept) and _is_possible(path, kept)):
                 continue
-            if _is_finite(now):
+            if _is_finite(now) and _is_possible(path, now):
                 if not leaps or not _leapt(now, kept):
                     continue
                 self._replaced[path] = _copied(now)
@@ -179,11 +222,17 @@ class CriterionNumbers:
         return len(given_back | (healed & self._healed))
 
     @property
+    def what(self) -> str:
+        """Where that lay which was put right last."""
+        return "model" if all(isinstance(path[0], nn.Module) for path in self._healed) else "criterion"
+
+    @property
     def _criterion(self) -> Any:
         return getattr(self._model, "criterion", None)
 
     def _numbers_in(self, criterion: Any) -> Iterator[tuple[_Path, Any]]:
-        seen = {id(one) for name, one in self._model.named_modules() if not name.startswith("criterion")}
+        modules = [one for name, one in self._model.named_modules() if not name.startswith("criterion")]
+        seen = set(map(id, modules))
         waiting: list[tuple[Any, _Path]] = [(criterion, ())]
         classes: dict[type, None] = {}
         while waiting:
@@ -205,12 +254,15 @@ class CriterionNumbers:
             for name, value in list(vars(one).items()):
                 if _is_number(value) and not name.startswith("__"):
                     yield (one, name), value
+        for module in modules:
+            yield from (((module, *path), value) for path, value in _carried_by(module))
 
     def _holder_of(self, path: _Path) -> _Slots:
         if isinstance(path[0], type):
             return _ClassSlots(path[0])
-        slots: Any = _slots_of(self._criterion)
-        for key in path[:-1]:
+        of_module = isinstance(path[0], nn.Module)
+        slots: Any = _slots_of(path[0] if of_module else self._criterion)
+        for key in path[of_module:-1]:
             with suppress(LookupError, TypeError):
                 slots = _slots_of(slots[key]) if slots is not None else None
                 continue
@@ -226,12 +278,24 @@ class CriterionNumbers:
 
     def _put(self, path: _Path, value: Any) -> None:
         slots, now = self._holder_of(path), self._at(path)
-        if isinstance(now, torch.Tensor) and isinstance(value, torch.Tensor) and now.shape == value.shape:
+        both = isinstance(now, torch.Tensor) and isinstance(value, torch.Tensor)
+        if both and now.shape == value.shape and is_plain(now):
             now.copy_(value)
         elif isinstance(now, np.ndarray) and isinstance(value, np.ndarray) and now.shape == value.shape:
             np.copyto(now, value)
         elif slots is not None:
             slots[path[-1]] = _copied(value)
+
+
+def _carried_by(module: nn.Module) -> Iterator[tuple[_Path, Any]]:
+    """Its own numbers and tensors, alone or in a container. What has a gradient is of one batch, and is made anew."""
+    for key, value in vars(module).items():
+        if key in _OF_EVERY_MODULE:
+            continue
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for path, one in [((key,), value), *(((key, place), part) for place, part in inner)]:
+            if _is_number(one) and not (isinstance(one, torch.Tensor) and one.requires_grad):
+                yield path, one
 
 
 def _classes_beside(kind: type) -> Iterator[type]:
@@ -271,7 +335,7 @@ def _slots_of(item: Any) -> dict[Any, Any] | list[Any] | None:
 def _is_number(value: Any) -> bool:
     """Whether it is one, or several that go together."""
     if isinstance(value, torch.Tensor):
-        return value.is_floating_point()
+        return value.is_floating_point() and value.layout is torch.strided and not value.is_meta
     if isinstance(value, np.ndarray):
         return bool(value.dtype.kind == "f")
     if isinstance(value, tuple):
@@ -301,6 +365,14 @@ def _copied(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _is_possible(path: _Path, value: Any) -> bool:
+    """Whether something trains with it, of a module's eps and the like; anything else may be what it is. No read."""
+    if not isinstance(path[0], nn.Module) or not isinstance(value, int | float):
+        return True
+    normalizes = "running_var" in path[0]._buffers  # noqa: SLF001 - as attribute access reads them
+    return not any(impossible_among([ModuleSetting("", str(path[-1]), value, normalizes)]))
 
 
 def _is_finite(value: Any) -> bool:
