@@ -51,6 +51,7 @@ class Recovery:
             self.drop_window(measured.norm)
             return None
         again = found.measured
+        self.window.keep(found.good)
         self.overflows.forget()
         if scaled and found.good:
             again = self.rerun.scaled_gradients(found.good, measure)
@@ -73,6 +74,8 @@ class Recovery:
         for micro in lost or (None,):
             self.work.failed(SkipReason.NONFINITE_GRADIENT, micro, norm=norm, worst=worst, by_association=doubt)
         self._running_without(lost)
+        self.window.keep([])
+        self.window.before = {}
         if not doubt:
             self.work.draw_again()
 

@@ -116,6 +116,10 @@ class StepGuard:
         self._judging.heal_numbers()
         return self._stepping.sound()
 
+    def mend_window(self) -> None:
+        """Gradients of a window that is still open are those of its good batches."""
+        self._stepping.mend_window()
+
     def heal(self) -> None:
         """Statistics and EMA are what training makes of them."""
         self._stepping.heal()

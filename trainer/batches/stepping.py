@@ -111,6 +111,18 @@ class Stepping:
         if used is not None:
             self._take(used, own_step, is_bad=is_bad and not self._skip)
 
+    def mend_window(self) -> None:
+        """Gradients of a window that is still open are those of its good batches, before a state is saved of them: what
+        is not finite in them is told now. Reads the device.
+
+        Not under the gradient scaler, whose overflows are no batch's fault, nor where there are other ranks, which may
+        not be saving: a state leaves out what is not finite.
+        """
+        if not self._skip or self._many or not self._position.window_open or self._overflows.possible:
+            return
+        if not all_finite(one.grad for one in self._model.parameters() if one.grad is not None):
+            self._recovery.recover(self._measure(), self._measure)
+
     def _is_bad(self, measured: Measurement) -> bool | None:
         """Whether the gradient is not finite, in any rank; None where no step is to be taken."""
         if self._many:
@@ -225,6 +237,7 @@ class Stepping:
 
     def sound(self) -> bool:
         """Whether weights and momenta are worth saving: nothing leapt that can't be healed. Reads the device."""
+        self.mend_window()
         self.heal()
         if self._overflows.mend_scale():
             self._emit(StateHealed(what="scaler", tensors=1))

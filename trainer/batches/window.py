@@ -74,6 +74,13 @@ class Window:
         self._num_skipped += skipped
         self._num_good += not skipped
 
+    def keep(self, good: list[MicroBatch]) -> None:
+        """Of its batches that may run again only the ``good`` ones were."""
+        num_lost = len(self.micros) - len(good)
+        self.micros = good
+        self._num_good -= num_lost
+        self._num_skipped += num_lost
+
     def is_empty(self, *, gradients: bool) -> bool:
         """Whether every batch of it was skipped, and no process before this one has left ``gradients`` in it; counting
         starts over. That there are none does not tell: some step each weight within the backward pass, and some set

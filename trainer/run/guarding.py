@@ -184,6 +184,7 @@ class Guarding:
             GaveUp: steps were taken that had to change the weights, and nothing has changed; or what is validated and
                 saved next is no average of what was trained, since somebody has replaced it.
         """
+        self.step.mend_window()
         if self._skip and (why := self._trained.why_nothing_is_saved()):
             self._trained.put_back()
             raise GaveUp(f"the EMA was replaced while training, and {why}")

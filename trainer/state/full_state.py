@@ -14,6 +14,7 @@ import torch
 import ultralytics
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
+from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.checkpoints.files import require_digest
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.checkpoints.own_state import ASIDE, TEACHER
@@ -74,6 +75,11 @@ def capture(
     Tensors are the live ones, not copies: write the state out before training goes on.
     """
     model = unwrap_model(trainer.model)
+    gradients = {
+        name: parameter.grad.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not name.startswith(TEACHER)
+    }
     return {
         "format": STATE_FORMAT,
         "v": SCHEMA_VERSION,
@@ -92,11 +98,7 @@ def capture(
         "optimizer_class": type(trainer.optimizer).__name__,
         "optimizer": plain(trainer.optimizer.state_dict()),
         "scaler": plain(trainer.scaler.state_dict()),
-        "gradients": {
-            name: parameter.grad.detach()
-            for name, parameter in model.named_parameters()
-            if parameter.grad is not None and not name.startswith(TEACHER)
-        },
+        "gradients": gradients if all_finite(gradients.values()) else {},  # no step would be taken with them
         "best_fitness": plain(trainer.best_fitness),
         "fitness": plain(trainer.fitness),
         "stopper": {

@@ -6,13 +6,21 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from tests.integration.trainer.runs import Poisoned, differences, differing, events, layout_of, undisturbed
+from tests.integration.trainer.runs import (
+    Poisoned,
+    differences,
+    differing,
+    events,
+    layout_of,
+    undisturbed,
+    without_batch,
+)
 from tests.unit.trainer.checkpoints.making import tree
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer import guard
@@ -34,6 +42,25 @@ class Stopped(GuardedDetectionTrainer):
         return super().preprocess_batch(batch)
 
 
+class Spoiled(Stopped):
+    """The gradients of the batch that it is asked to stop in are not finite, whenever that runs."""
+
+    files: ClassVar[list[Any]] = []
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.guard.position.ni == self.stop_at and not self.files:
+            self.files.append(batch["im_file"])
+        if batch["im_file"] in self.files:
+            spoiled = self.model.model[1].conv.weight
+
+            def spoil(gradient: torch.Tensor) -> torch.Tensor:
+                handle.remove()
+                return gradient * float("nan")
+
+            handle = spoiled.register_hook(spoil)
+        return super().preprocess_batch(batch)
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every trainer that the command line makes."""
@@ -48,8 +75,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def stopped(overrides: dict[str, Any], at: int) -> Path:
-    trainer = type("Run", (Stopped,), {"stop_at": at})(overrides=overrides)
+def stopped(overrides: dict[str, Any], at: int, kind: type = Stopped) -> Path:
+    trainer = type("Run", (kind,), {"stop_at": at})(overrides=overrides)
     with pytest.raises(SystemExit) as end:
         trainer.train()
     assert end.value.code == ExitCode.STOPPED
@@ -71,6 +98,18 @@ def test_a_stopped_run_ends_as_the_one_that_was_not(
     assert not differing(made[0], whole)
     assert [row.split(",")[0] for row in made[0].csv.read_text().splitlines()] == ["epoch", "1", "2", "3"]
     assert (read_json(RunLayout(run).run_json) or {})["attempt"] == 2
+
+
+def test_a_window_that_a_stop_cuts_through_is_saved_without_the_batch_that_spoiled_it(
+    settings: Callable[..., dict[str, Any]], made: list[Any]
+) -> None:
+    run = stopped(settings(nbs=12, warmup_epochs=0), 7, Spoiled)
+    (bad,) = events(RunLayout(run), "bad_batch")
+    assert (bad["epoch"], bad["batch"], bad["reason"], bad["action"]) == (2, 2, "nonfinite_gradient", "skipped")
+
+    assert main(["resume", str(run)]) == ExitCode.FINISHED
+    assert len(events(RunLayout(run), "bad_batch")) == 1
+    assert not differing(made[0], without_batch(made[0], 7))
 
 
 def test_going_back_to_an_epoch_at_the_same_level_repeats_it_exactly(

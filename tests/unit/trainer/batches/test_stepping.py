@@ -25,6 +25,8 @@ NOTHING: Any = SimpleNamespace(
     mend_scale=lambda: False,
     failed=lambda *_, **__: None,
     is_judged=True,
+    window_open=False,
+    possible=False,
 )
 """Position, drill, overflows and the batch in work, of which none has anything to say."""
 
@@ -133,6 +135,18 @@ def test_nothing_is_saved_of_an_average_that_is_none_any_more() -> None:
     made._trainer.ema = SimpleNamespace(updates=float("nan"), decay=lambda _: 0.9)
     assert not made.sound()
     assert made._weights.ruin == "the EMA's updates are nan, so it is no average of the weights any more"
+
+
+@pytest.mark.parametrize("gradient", [1.0, float("nan"), float("inf")])
+def test_what_is_bad_in_an_open_window_is_found_before_it_is_saved(gradient: float) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.grad = torch.full((1, 1), gradient)
+    made = stepping(model, skip=True)
+    made._position = SimpleNamespace(window_open=True)  # type: ignore[assignment]
+    met: list[float] = []
+    made._recovery = SimpleNamespace(recover=lambda measured, _: met.append(measured.norm))  # type: ignore[assignment]
+    assert made.sound()
+    assert len(met) == (gradient != 1.0)
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0.0])

@@ -34,6 +34,18 @@ def test_a_new_window_holds_nothing_of_the_one_before() -> None:
     assert (window.micros, window.cut, window.before) == ([], False, {})
 
 
+@pytest.mark.parametrize(("num_good", "empty"), [(2, False), (0, True)])
+def test_a_window_of_which_batches_were_lost_before_its_end_goes_on_with_the_others(num_good: int, empty: bool) -> None:
+    window = Window(cut=False)
+    window.micros = [micro(index) for index in range(3)]
+    for _ in window.micros:
+        window.count(skipped=False)
+    window.keep(window.micros[:num_good])
+    window.count(skipped=True)
+    assert [one.index for one in window.micros] == list(range(num_good))
+    assert window.is_empty(gradients=False) is empty
+
+
 @pytest.mark.parametrize(
     ("skipped", "cut", "gradients", "empty"),
     [

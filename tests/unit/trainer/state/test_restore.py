@@ -59,7 +59,19 @@ def test_a_state_of_another_model_is_refused() -> None:
 
 @pytest.mark.parametrize(("epochs", "saved"), [(3, 3), (3.0, 3), (float("inf"), 10_000_000)])
 def test_a_run_without_an_end_is_saved_like_any_other(epochs: float, saved: int) -> None:
+    assert captured(nn.Linear(2, 1), epochs)["epochs"] == saved
+
+
+def test_gradients_of_an_open_window_that_are_not_finite_are_left_out() -> None:
+    """Scaled ones, say, or those of several ranks, of which only one saves."""
     model = nn.Linear(2, 1)
+    model.bias.grad = torch.ones(1)
+    assert captured(model)["gradients"] == {"bias": model.bias.grad}
+    model.weight.grad = torch.tensor([[1.0, float("inf")]])
+    assert captured(model)["gradients"] == {}
+
+
+def captured(model: nn.Module, epochs: float = 3) -> dict[str, Any]:
     trainer: Any = SimpleNamespace(
         model=model,
         ema=None,
@@ -72,7 +84,7 @@ def test_a_run_without_an_end_is_saved_like_any_other(epochs: float, saved: int)
         fitness=None,
         loss_names=(),
     )
-    assert capture(trainer, epoch=1, batch=0, batches=6, extra={})["epochs"] == saved
+    return capture(trainer, epoch=1, batch=0, batches=6, extra={})
 
 
 def test_what_holds_itself_is_saved_without_itself() -> None:
