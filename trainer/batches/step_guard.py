@@ -182,7 +182,7 @@ class StepGuard:
     def go_on(self, gradients: Mapping[str, torch.Tensor]) -> None:
         """The window that an interruption cut through began with ``gradients``, which are there again."""
         # Scaled ones are as they were scaled then.
-        if gradients and all_finite(gradients.values()) and not self.overflows.possible:
+        if all_finite(gradients.values()) and not self.overflows.possible:
             self._window.mend(gradients)
 
     def forget_batch(self) -> None:

@@ -182,7 +182,8 @@ class OutcomeRecords:
         try:
             keep_scene = partial(self._scenes.keep, trainer=self._trainer, rng=bad.rng, steps=bad.num_steps)
             name = self._incidents.record(encoded(details), bad.batch, suspects, keep_scene)
-            innocent = again.verdict is ReplayVerdict.NOT_REPRODUCIBLE  # the same images were good
+            # The same images were good, or would be.
+            innocent = again.verdict is ReplayVerdict.NOT_REPRODUCIBLE or facts["bad_weights"]
             if bad.action == "skipped" and not (facts["drill"] or bad.by_association or innocent):
                 note_offence(self._recorder.layout, suspects, name)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError

@@ -298,6 +298,7 @@ def test_bad_weights_end_the_run_at_once(settings: Callable[..., dict[str, Any]]
     (gave_up,) = events(layout, "run_gave_up")
     assert gave_up["state_file"] == "guard/states/epoch0001.pt"
     assert {event["verdict"] for event in events(layout, "checkpoint_saved")} == {"clean"}
+    assert not (layout.guard / "offenders.json").exists()  # no image is to blame
 
 
 def test_a_bad_validation_image_leaves_no_nan_and_no_doubt(settings: Callable[..., dict[str, Any]]) -> None:
