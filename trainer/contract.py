@@ -110,7 +110,7 @@ class EventKind(StrEnum):
     "transient"), replay (a :class:`ReplayVerdict`, or null); "drill": true when it was planned"""
     GRADIENT_WARNING = "gradient_warning"  # epoch, batch, grad_norm, median, factor, trend, worst [{parameter, norm}]
     STATE_HEALED = "state_healed"
-    """epoch, batch, what ("ema" | "optimizer" | "batchnorm" | "criterion" | "scaler"), tensors (count): put right"""
+    """epoch, batch, what (ema, optimizer, batchnorm, model, criterion or scaler), tensors (count): put right"""
     EPOCH_FINISHED = "epoch_finished"
     """epoch, epochs, batches, batches_done, skipped, nonfinite, clipped, losses {name: mean}, metrics {name: number},
     fitness, validated (bool), seconds, lr, unknown [names of metrics that were not finite; they are 0 here, and the

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients, Measurement, all_finite
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.overflow import Overflows
@@ -25,7 +24,6 @@ class Recovery:
     trainer: EngineTrainer
     model: nn.Module
     gradients: Gradients
-    statistics: BatchNormStatistics
     work: BatchInWork
     window: Window
     rerun: Rerun

@@ -86,7 +86,6 @@ class StepGuard:
             trainer=trainer,
             model=model,
             gradients=self.gradients,
-            statistics=self.statistics,
             work=self._work,
             window=self._window,
             rerun=self.rerun,
