@@ -304,8 +304,7 @@ class RunGuard:
         """
         if self.going_on is not None:
             self.going_on.epoch_trained(trainer)
-        if self._guarding is not None:
-            self._guarding.epoch_trained()
+        self.guarding.epoch_trained()
         if isinstance(loader := trainer.train_loader, GuardedLoader):
             restored = self.going_on.boundary(self.position.epoch) if self.going_on else None
             self.saver.epoch_end = restored or Boundary.now(loader)

@@ -142,7 +142,9 @@ from torch import distributed
 from tests.unit.trainer.batches.test_batch_guard import Net
 from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
-from trainmaster.trainer.batches.spikes import SpikeWatch
+from trainmaster.trainer.batches import spikes
+
+spikes.LEAST = 8
 
 class Plain(Net):
     def loss(self, batch, preds=None):
@@ -154,7 +156,7 @@ distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, 
 
 def judged(spike_of):
     model = Plain()
-    guard = BatchGuard(model, BatchNormStatistics(model), skip=True, agree=True, spikes=SpikeWatch(least=8))
+    guard = BatchGuard(model, BatchNormStatistics(model), skip=True, agree=True, spikes=spikes.SpikeWatch())
     seen = []
     for number in range(24):
         loss = 1.0 + 0.01 * ((number * 7 + rank) % 5)

@@ -49,6 +49,7 @@ def scene() -> tuple[Any, Any]:
     guarding: Any = object.__new__(Guarding)
     guarding._trained, guarding._skip, guarding._movement = TrainedObject(trainer), True, None
     guarding._told_moved, guarding._trainer = False, trainer
+    guarding.step = SimpleNamespace(mend_window=lambda: None)
     return trainer, guarding
 
 
