@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -140,6 +141,7 @@ def _found(pids: Iterable[str], mark: str, *, exact: bool, places: Sequence[str]
     found = []
     for folder in map(Path("/proc").joinpath, pids):
         try:
+            _await_beginning(folder)
             environment = (folder / "environ").read_bytes().split(b"\0")
             cwd = os.fsencode((folder / "cwd").readlink()) + b"/"
         except OSError:
@@ -149,6 +151,19 @@ def _found(pids: Iterable[str], mark: str, *, exact: bool, places: Sequence[str]
             with suppress(psutil.NoSuchProcess):
                 found.append(psutil.Process(int(folder.name)))
     return found
+
+
+def _await_beginning(folder: Path) -> None:
+    """The process shows its words and its environment: a moment after whoever started it knows that it has begun.
+
+    Raises:
+        OSError: it has ended, or is a thread of the kernel, which never shows any.
+    """
+    for _ in range(1000):
+        if (folder / "cmdline").read_bytes():
+            return
+        (folder / "exe").readlink()
+        time.sleep(0.001)
 
 
 def _resource_tracker() -> int | None:

@@ -146,9 +146,7 @@ def ended(
             replace_json(layout.heartbeat, {"attempt": 2, "phase": phase})
         if other is not None:
             rank_ends.keep(layout, other)
-        if asked:
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        code = "import signal; signal.pause()" if asked else "raise SystemExit(1)"
+        code = "import os, signal; os.kill(os.getppid(), 15); signal.pause()" if asked else "raise SystemExit(1)"
         subprocess.run([sys.executable, "-IS", "-c", code, "torch.distributed.run"], check=True)
 
     told: list[Any] = []
