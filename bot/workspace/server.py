@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +77,7 @@ class Workspace:
         self._page_token = secrets.token_urlsafe(24)
         self._port = 0
         self._runner: web.AppRunner | None = None
+        self._listening: socket.socket | None = None
         self._page: PageApi | None = None
 
         self.state = WorkspaceState(people=people, channels=channels, commands=commands, clock=clock)
@@ -176,9 +179,9 @@ class Workspace:
         app.add_routes([*self.web_api.routes(), *self._page.routes(), web.get("/link/", self._link)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, LOOPBACK, self._port, reuse_address=True)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        self._listening = socket.create_server((LOOPBACK, self._port))
+        await web.SockSite(self._runner, self._listening).start()
+        self._port = self._listening.getsockname()[1]
 
     async def go_down(self) -> None:
         """Close every connection and stop listening; the state stays."""
@@ -186,6 +189,10 @@ class Workspace:
             self._page.close()
         runner, self._runner = self._runner, None
         # Nobody is let in any more before somebody is sent away, who would be back at once and hang.
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            asyncio.get_running_loop().remove_reader(listening)
+            await asyncio.sleep(0)  # asyncio forgets a connection that it has accepted in the turn of the end
         for site in list(runner.sites) if runner is not None else ():
             await site.stop()
         await self.sockets.disconnect()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from tests.integration.bot.workspace.cast import start_workspace
 from trainmaster.bot.workspace.page.client import PageClient
 from trainmaster.bot.workspace.page.gate import PAGE_TOKEN_HEADER
 from trainmaster.bot.workspace.server import Workspace
@@ -72,3 +76,17 @@ async def test_wrong_link_is_refused(workspace: Workspace) -> None:
     async with PageClient(workspace.page_url + "x") as page:
         with pytest.raises(aiohttp.ClientResponseError, match="403"):
             await page.look()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_comes_in_the_turn_of_the_end_is_sent_away_too(turns: int) -> None:
+    """Accepted and not known yet: asyncio forgets such a connection, and who waits on it waits for ever."""
+    workspace = await start_workspace()
+    address = urlsplit(workspace.page_url)
+    with socket.create_connection((address.hostname, address.port)) as late:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await workspace.close()
+        late.settimeout(10)
+        with suppress(ConnectionResetError):
+            assert await asyncio.to_thread(late.recv, 1) == b""
