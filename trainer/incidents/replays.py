@@ -65,7 +65,8 @@ def replayed(bad: FailedBatch, trainer: EngineTrainer) -> Replayed:
     """``bad`` ran twice more through the live weights, in the precision and with the draws of the first time.
 
     Of the training nothing changes: not its weights, gradients, optimizer, scaler, buffers or random generators. No
-    other rank takes part. A loss that was bad runs forward only; a gradient, forward and backward.
+    other rank takes part: of gradients, which are summed over ranks, it tells of this one's part. A loss that was bad
+    runs forward only; a gradient, forward and backward.
     """
     if (known := _known_without(bad, trainer)) is not None:
         return known
@@ -83,15 +84,8 @@ def replayed(bad: FailedBatch, trainer: EngineTrainer) -> Replayed:
     was_bad = tuple(_bad_again(bad, one) for one in again)
     losses = tuple(one.loss for one in again)
     if left_out is not None:  # a good one acquits, whatever became of the next
-        acquitted = not all(was_bad) and not (backward and trainer.world_size > 1)
-        verdict = ReplayVerdict.NOT_REPRODUCIBLE if acquitted else None
+        verdict = None if all(was_bad) else ReplayVerdict.NOT_REPRODUCIBLE
         return Replayed(verdict=verdict, left_out=left_out, losses=losses, bad=was_bad)
-    if backward and trainer.world_size > 1 and not any(was_bad):
-        return Replayed(
-            left_out="this rank's part is good each time, and gradients are summed over ranks",
-            losses=losses,
-            bad=was_bad,
-        )
     return Replayed(verdict=verdict_of(was_bad), losses=losses, bad=was_bad)
 
 

@@ -116,10 +116,11 @@ class OutcomeRecords:
             "images": sources_of(bad.batch),
         }
         found = self._diagnosed(bad)
-        keep = partial(self._keep, bad)
+        again = self._replayed(bad)  # at once: nothing else has run on the card since
+        keep = partial(self._keep, bad, again)
         told = {**facts, **found, "drill": drilled}
         if self._trainer.world_size > 1:
-            known = rank_facts.told_by_all(told, keep, self._incidents, is_own=_is_own(bad))
+            known = rank_facts.told_by_all(told, keep, self._incidents, is_own=_is_own(bad), replay=again.verdict)
         else:
             known = {**keep(told), **{name: found[name] for name in ("cause", "bad_weights")}}
         bad_weights, unkept = known.pop("bad_weights"), known.pop("unkept")
@@ -150,9 +151,8 @@ class OutcomeRecords:
         except torch.OutOfMemoryError:  # the engine would take it for the batch's own and halve the batch size
             return undiagnosed(labels_bad=labels_bad)
 
-    def _keep(self, bad: FailedBatch, facts: dict[str, Any]) -> dict[str, Any]:
+    def _keep(self, bad: FailedBatch, again: Replayed, facts: dict[str, Any]) -> dict[str, Any]:
         """For the event: ``incident`` and ``replay``, and why it is ``unkept``; each of them may be None."""
-        again = self._replayed(bad)  # at once: nothing else has run on the card since
         module, fp32_finite = None, None
         if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
             with suppress(torch.OutOfMemoryError), bad.look.without_trace():  # as in _diagnosed

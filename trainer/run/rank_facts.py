@@ -19,16 +19,22 @@ _TOLD: Final = ("losses", "images", "cause", "grad_norm", "bad_weights")
 
 
 def told_by_all(
-    told: Mapping[str, Any], keep: Callable[[dict[str, Any]], dict[str, Any]], incidents: Incidents, *, is_own: bool
+    told: Mapping[str, Any],
+    keep: Callable[[dict[str, Any]], dict[str, Any]],
+    incidents: Incidents,
+    *,
+    is_own: bool,
+    replay: ReplayVerdict | None,
 ) -> dict[str, Any]:
     """Facts for the event: losses, images, cause and incident of the ranks whose part was bad, and which these are.
 
     Each of them keeps an incident of its own, in a folder of its own; the others keep none. The losses and the cause
     are those of the first of them, the images of all, ``bad_weights`` the most of any, and ``unkept`` why one of them
-    could not keep its own. ``told`` is what this rank knows, and ``keep`` keeps it.
+    could not keep its own. ``told`` is what this rank knows, ``replay`` what its own part did when it ran again, and
+    ``keep`` keeps it.
     """
     rank = distributed.get_rank()
-    shared = of_all({"is_own": is_own, "cause": str(told["cause"]), "next": incidents.next_number})
+    shared = of_all({"is_own": is_own, "cause": str(told["cause"]), "replay": replay, "next": incidents.next_number})
     guilty = guilty_ranks(shared)
     first = max(one["next"] for one in shared)
     kept: dict[str, Any] = {}
@@ -45,12 +51,15 @@ def told_by_all(
 def guilty_ranks(shared: Sequence[Mapping[str, Any]]) -> list[int]:
     """Which ranks had the bad part, by what each knows of its own.
 
-    Gradients are summed before anybody looks, so that none knows; then it is those whose data is bad, else the first.
+    Gradients are summed before anybody looks, so that none knows; then it is those whose part has bad data or is bad
+    again by itself, else the first whose part was not seen to be good.
     """
     own = [rank for rank, one in enumerate(shared) if one["is_own"]]
     if own and len(own) < len(shared):
         return own
-    return [rank for rank, one in enumerate(shared) if one["cause"] == Cause.DATA] or own[:1] or [0]
+    again = [(one["cause"], one["replay"]) for one in shared]
+    bad = [rank for rank, facts in enumerate(again) if {Cause.DATA, ReplayVerdict.DETERMINISTIC}.intersection(facts)]
+    return bad or [rank for rank, (_, one) in enumerate(again) if one != ReplayVerdict.NOT_REPRODUCIBLE][:1] or [0]
 
 
 def joined(facts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from trainmaster.trainer.run import rank_facts
 from trainmaster.trainer.run.rank_facts import guilty_ranks, joined, told_by_all
 
 
-def known(is_own: bool, cause: str = "transient") -> dict[str, Any]:
-    return {"is_own": is_own, "cause": cause, "next": 1}
+def known(is_own: bool, cause: str = "transient", replay: str | None = None) -> dict[str, Any]:
+    return {"is_own": is_own, "cause": cause, "replay": replay, "next": 1}
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,26 @@ def known(is_own: bool, cause: str = "transient") -> dict[str, Any]:
         ([known(True, "data"), known(True, "data")], [0, 1]),
         ([known(True), known(True)], [0]),
         ([known(False), known(False)], [0]),
+        ([known(True, replay="not_reproducible"), known(True, replay="deterministic")], [1]),
+        ([known(True, replay="deterministic"), known(True, "data"), known(True)], [0, 1]),
+        ([known(True, replay="not_reproducible"), known(True)], [1]),
+        ([known(True, replay="not_reproducible")] * 2, [0]),
+        ([known(True, replay="not_reproducible"), known(False, replay="deterministic")], [0]),
     ],
-    ids=["one", "not by cause", "several", "summed gradients", "all", "all, none knows", "none"],
+    ids=[
+        "one",
+        "not by cause",
+        "several",
+        "summed gradients",
+        "all",
+        "all, none knows",
+        "none",
+        "a gradient that is bad again",
+        "some",
+        "the others' parts are good",
+        "no part is bad again",
+        "not by replay",
+    ],
 )
 def test_the_rank_that_had_the_bad_part_is_found(shared: list[dict[str, Any]], guilty: list[int]) -> None:
     assert guilty_ranks(shared) == guilty
@@ -71,5 +89,5 @@ def test_the_first_rank_learns_that_another_could_not_keep_its_incident(monkeypa
     monkeypatch.setattr(rank_facts, "of_all", lambda mine: [mine, *next(answers)])
     monkeypatch.setattr(rank_facts.distributed, "get_rank", lambda: 0)
     incidents: Any = SimpleNamespace(next_number=1)
-    facts = told_by_all(own, lambda _: pytest.fail("not this rank's"), incidents, is_own=False)
+    facts = told_by_all(own, lambda _: pytest.fail("not this rank's"), incidents, is_own=False, replay=None)
     assert (facts["unkept"], facts["ranks"], facts["incident"]) == (full, [1, 2], "0001")
