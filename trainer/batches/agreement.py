@@ -6,6 +6,7 @@ for hours, and one that steps otherwise has other weights from there on, which n
 
 from __future__ import annotations
 
+import math
 import weakref
 import zlib
 from collections.abc import Sequence
@@ -13,10 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 from torch.nn.parallel.distributed import DistributedDataParallel, _DDPSink
 
+from trainmaster.trainer.checkpoints.naming import few
+
 _RATES: Final = ("lr", "momentum", "weight_decay")
+UNLIKE: Final = 1e-3
+"""Share of its norm by which a weight may differ between ranks: far more than what unlike cards round differently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,21 @@ def number_of_settings(optimizer: torch.optim.Optimizer) -> int:
         value for group in optimizer.param_groups for name in _RATES if isinstance(value := group.get(name), float)
     ]
     return zlib.crc32(repr(values).encode()) >> 8
+
+
+@torch.no_grad()
+def parted(model: nn.Module) -> str | None:
+    """Which weights of ``model`` are other ones in another rank, in words. Reads the device; all ranks have to ask at
+    the same moment."""
+    named = {name: one for name, one in model.named_parameters() if one.is_floating_point()}
+    norms = torch.stack([torch.linalg.vector_norm(one, dtype=torch.float32) for one in named.values()]).tolist()
+    first, *others = of_all(dict(zip(named, norms, strict=True)))
+    for rank, other in enumerate(others, 1):
+        pairs = {name: (first.get(name, -1.0), other.get(name, -1.0)) for name in {**first, **other}}
+        unlike = [name for name, pair in pairs.items() if not math.isclose(*pair, rel_tol=UNLIKE, abs_tol=1e-6)]
+        if unlike:
+            return f"rank {rank} trains other weights than the first, whose are saved: {few(unlike)}"
+    return None
 
 
 def of_all(own: Any) -> list[Any]:

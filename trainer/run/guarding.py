@@ -8,6 +8,7 @@ from typing import Any
 
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainmaster.trainer.batches.agreement import parted
 from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.batches.healing import settings_to_save
 from trainmaster.trainer.batches.movement import Movement, Standstill
@@ -80,7 +81,7 @@ class Guarding:
         self._told: Standstill | None = None
         self._told_settings: str | None = None
         self._told_overdue = False
-        self._told_moved = False
+        self._told_moved = self._told_parted = False
         self._figures = Figures(trainer, run.reporter.notice)
 
     def attach(self) -> None:
@@ -178,13 +179,18 @@ class Guarding:
         self.put_figures_right()
 
     def epoch_trained(self) -> None:
-        """The last batch of an epoch is over: a training that stands still is told, once.
+        """The last batch of an epoch is over: a training that stands still is told, once, and so are ranks whose
+        weights have parted.
 
         Raises:
             GaveUp: steps were taken that had to change the weights, and nothing has changed; or what is validated and
                 saved next is no average of what was trained, since somebody has replaced it.
         """
         self.step.mend_window()
+        if self._skip and self._trainer.world_size > 1 and (why := parted(unwrap_model(self._trainer.model))):
+            if not self._told_parted:
+                self._run.reporter.notice(why)
+            self._told_parted = True
         if self._skip and (why := self._trained.why_nothing_is_saved()):
             self._trained.put_back()
             raise GaveUp(f"the EMA was replaced while training, and {why}")

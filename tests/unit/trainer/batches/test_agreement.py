@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainmaster.trainer.batches.agreement import Agreed, Doubts, first_said, number_of_settings
+from trainmaster.trainer.batches import agreement
+from trainmaster.trainer.batches.agreement import Agreed, Doubts, first_said, number_of_settings, parted
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,26 @@ def test_rates_that_differ_have_other_numbers() -> None:
     assert number_of_settings(optimizer) == before < 2**24
     optimizer.param_groups[0]["lr"] = 0.1 + 1e-9
     assert number_of_settings(optimizer) != before
+
+
+@pytest.mark.parametrize(
+    ("other", "unlike"),
+    [
+        ({"weight": 2.0, "bias": 0.0}, None),
+        ({"weight": 2.00001, "bias": 1e-9}, None),
+        ({"weight": 2.1, "bias": 0.0}, "weight"),
+        ({"weight": float("nan"), "bias": 0.5}, "weight, bias"),
+        ({"weight": 2.0}, "bias"),
+    ],
+    ids=["the same", "rounded differently", "others", "not finite", "another model"],
+)
+def test_weights_that_differ_between_ranks_are_named(
+    monkeypatch: pytest.MonkeyPatch, other: dict[str, float], unlike: str | None
+) -> None:
+    """By a step at another rate, or a callback that writes to those of one rank: no gradient shows that later."""
+    layer = torch.nn.Linear(2, 2)
+    layer.weight.data.fill_(1.0)
+    layer.bias.data.zero_()
+    monkeypatch.setattr(agreement, "of_all", lambda own: [own, own, other])
+    told = unlike and f"rank 2 trains other weights than the first, whose are saved: {unlike}"
+    assert parted(layer) == told
