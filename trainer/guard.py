@@ -188,7 +188,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             self.guard.resume(self)
 
     def _setup_train(self, *rest: Any, **more: Any) -> None:
-        self.guard.parts.meet(self.world_size)
+        self.guard.meet(self)
         try:
             with self.guard.switch.interruptible():
                 super()._setup_train(*rest, **more)

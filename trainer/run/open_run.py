@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +17,11 @@ from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.data_faults import DataFaults
 from trainmaster.trainer.drill import Drill
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.run.evaluation import Evaluation
 from trainmaster.trainer.run.rank_ends import process_of, started_beside
+from trainmaster.trainer.run.ranks import IS_FIRST
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.saver import Saver
@@ -39,31 +42,42 @@ class OpenRun:
     others: dict[int, psutil.Process | None] = field(default_factory=dict)
     """Processes of the other ranks: those that their launcher started, and for certain once they have met."""
 
-    def meet(self, num_ranks: int) -> None:
-        """Each rank knows the processes of the others; all of them call this at the same moment."""
-        if num_ranks > 1:
-            pids = of_all(os.getpid())
-            self.others.update((rank, process_of(pid)) for rank, pid in enumerate(pids) if rank != RANK)
+    def met(self, trainer: EngineTrainer, opened: Callable[..., OpenRun]) -> OpenRun:
+        """Each rank knows the processes of the others; all of them call this at the same moment.
+
+        The attempt is that of the first, in the directory that it has chosen: a rank that no process of ours has
+        launched (``torchrun``) has chosen for itself, another one where that is taken, and has it ``opened`` anew.
+        """
+        if trainer.world_size <= 1:
+            return self
+        told = of_all((os.getpid(), self.layout, self.recorder.attempt))
+        _, layout, attempt = told[0]
+        run = self
+        if (layout, attempt) != (self.layout, self.recorder.attempt):
+            run = opened(layout, attempt=attempt)
+            trainer.save_dir, trainer.wdir = layout.root, layout.weights
+            trainer.args.save_dir = str(layout.root)
+        run.others.update((rank, process_of(pid)) for rank, (pid, *_) in enumerate(told) if rank != RANK)
+        return run
 
     @classmethod
     def begin(
         cls,
         layout: RunLayout,
-        settings: GuardSettings,
         *,
+        settings: GuardSettings,
         user: dict[str, Any],
         position: Position,
         running: RunningLoss,
         switch: StopSwitch,
-        silent: bool,
         attempt: int | None,
     ) -> OpenRun:
-        """The next attempt in ``layout``, which the caller has locked; ``silent`` ranks record nothing.
+        """The next attempt in ``layout``, which the caller has locked; only the first rank records.
 
         ``attempt`` is that of the process which launched this rank.
         """
         version = ultralytics.__version__
-        recorder = Recorder(layout, warn=LOGGER.warning, silent=silent, attempt=attempt, ultralytics=version)
+        recorder = Recorder(layout, warn=LOGGER.warning, silent=not IS_FIRST, attempt=attempt, ultralytics=version)
         reporter = Reporter(recorder, settings, position=position, running=running)
         data_faults = DataFaults(layout, recorder)
         return cls(

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -17,6 +18,7 @@ from ultralytics.utils import LOCAL_RANK, RANK
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import ExitCode, Phase, RunLayout, RunRecordState, read_json
+from trainmaster.trainer.records import stacks
 from trainmaster.trainer.records.recorder import words_of
 from trainmaster.trainer.run import rank_ends
 from trainmaster.trainer.stop import ONE_REQUEST_S, PASSED_ON_S, STATES, RunEnded, StopRequested, stop_signals
@@ -42,6 +44,12 @@ def inherited() -> dict[str, Any] | None:
     """What the launching process left for this rank; None in any other process."""
     text = os.environ.get(VARIABLE)
     return json.loads(text) if text and LOCAL_RANK != -1 else None
+
+
+def stacks_of(layout: RunLayout) -> Path | None:
+    """Where the stacks of this process go; None for a rank that knows of no directory yet that it is the first's: one
+    that it made would be taken, for that one."""
+    return layout.stacks if IS_FIRST or inherited() else None
 
 
 def one_request_s() -> float:
@@ -112,7 +120,7 @@ def launch(
     passing_on = _PassingOn()
     previous = {number: signal.signal(number, passing_on) for number in (stop_signals() if in_main else ())}
     try:
-        with _launching(layout):
+        with _launching(layout), stacks.shown():
             return start()
     except (subprocess.CalledProcessError, StopRequested) as error:
         end = _end(layout, record.get("attempt") or 0, passing_on.asked, unheard)

@@ -55,16 +55,20 @@ class RunGuard:
         self.going_on = GoingOn(plan, position=self.position, running=self.running) if plan else None
         self.quarantined = listed(Path(settings.quarantine)) if settings.quarantine else frozenset()
         self._user = user
-        self._values = {row.setting: row.value for row in rows}
+        self.skip = any(row.setting == "skip_bad_batches" and row.value for row in rows)
+        """Whether bad batches are skipped: everywhere but at level observe."""
         self._epoch_in_work = False
         self._run: OpenRun | None = None
+        self._opened = partial(
+            OpenRun.begin,
+            settings=settings,
+            user=user,
+            position=self.position,
+            running=self.running,
+            switch=self.switch,
+        )
         self._startup = ExitStack()
         self._lock: RunLock | None = plan.lock if plan else None
-
-    @property
-    def skip(self) -> bool:
-        """Whether bad batches are skipped: everywhere but at level observe."""
-        return bool(self._values["skip_bad_batches"])
 
     @property
     def step(self) -> StepGuard | None:
@@ -139,17 +143,8 @@ class RunGuard:
         if self._lock is not None:
             with suppress(OSError):  # of no use to anybody and small; the disk's trouble is told by what is written
                 sweep_unfinished(layout)
-        self._run = OpenRun.begin(
-            layout,
-            self.settings,
-            user=self._user,
-            position=self.position,
-            running=self.running,
-            switch=self.switch,
-            silent=not ranks.IS_FIRST,
-            attempt=(ranks.inherited() or {}).get("attempt"),
-        )
-        self._startup.enter_context(stacks.shown(layout.stacks))
+        self._run = self._opened(layout, attempt=(ranks.inherited() or {}).get("attempt"))
+        self._startup.enter_context(stacks.shown(ranks.stacks_of(layout)))
         announce(
             self._run,
             trainer,
@@ -159,6 +154,10 @@ class RunGuard:
             on_console=ranks.IS_FIRST,
         )
 
+    def meet(self, trainer: EngineTrainer) -> None:
+        """Ranks know each other, and which directory the first has chosen."""
+        self._run = self.parts.met(trainer, self._opened)
+
     @contextmanager
     def session(self, trainer: EngineTrainer) -> Iterator[None]:
         """Training under guard; every way out of it is on record."""
@@ -166,7 +165,7 @@ class RunGuard:
         try:
             with (
                 self.switch.installed(),
-                stacks.shown(self.layout.stacks),
+                stacks.shown(ranks.stacks_of(self.layout)),
                 logged_to(self.layout.train_log, enabled=ranks.IS_FIRST),
                 precision.bfloat16_anywhere(trainer),
             ):

@@ -16,12 +16,14 @@ import psutil
 import pytest
 
 from tests.unit.trainer.run.test_rank_ends import end
+from trainmaster.bot.drivers.local.proc_stat import catches
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.batches.budget import SkipBudget, SkipLimit
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json, replace_json
 from trainmaster.trainer.records.recorder import Recorder
-from trainmaster.trainer.run import rank_ends, ranks
+from trainmaster.trainer.run import open_run, rank_ends, ranks
 from trainmaster.trainer.run.ending import ended_unheard
+from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.ranks import launch
 from trainmaster.trainer.run.tally import Tally
 from trainmaster.trainer.stop import RunEnded, StopRequested
@@ -34,9 +36,11 @@ NOBODY = 2**22 + 1
 def test_ranks_are_launched_and_signals_are_the_old_ones_afterwards(tmp_path: Path, in_thread: bool) -> None:
     before = signal.getsignal(signal.SIGTERM)
     handlers: list[object] = []
+    takes_stacks: list[bool] = []
 
     def start() -> None:
         handlers.append(signal.getsignal(signal.SIGTERM))
+        takes_stacks.append(catches(os.getpid(), signal.SIGUSR1))
 
     def launched() -> None:
         launch(RunLayout(tmp_path), {}, start, print)
@@ -48,6 +52,7 @@ def test_ranks_are_launched_and_signals_are_the_old_ones_afterwards(tmp_path: Pa
     else:
         launched()
     assert [handler == before for handler in handlers] == [in_thread]
+    assert takes_stacks == [not in_thread]  # else SIGUSR1 would end it, which a trainer takes for a question
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -117,6 +122,37 @@ def test_a_rank_that_would_train_alone_or_wait_for_nobody_is_refused(
     monkeypatch.setenv("WORLD_SIZE", named)
     with pytest.raises(ArgumentsError, match="WORLD_SIZE") if refused else nullcontext():
         ranks.require_world(world_size, "0,1")
+
+
+@pytest.mark.parametrize(("name", "attempt", "is_opened"), [("run", 1, False), ("run-2", 1, True), ("run", 2, True)])
+def test_a_rank_that_torchrun_has_launched_works_where_the_first_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, attempt: int, is_opened: bool
+) -> None:
+    """It has chosen its directory by itself; evidence of its batches, and of its end, lay in another run's."""
+    first = RunLayout(tmp_path / name)
+    monkeypatch.setattr(open_run, "of_all", lambda own: [(os.getpid(), first, attempt), own])
+    monkeypatch.setattr(open_run, "RANK", 1)
+    parts: Any = dict.fromkeys(["saver", "drill", "reporter", "data_faults", "evaluation"])
+    trainer: Any = SimpleNamespace(world_size=2, args=SimpleNamespace(save_dir=None))
+
+    def opened(layout: RunLayout, *, attempt: int) -> OpenRun:
+        return OpenRun(layout=layout, recorder=SimpleNamespace(attempt=attempt), **parts)  # type: ignore[arg-type]
+
+    own = opened(RunLayout(tmp_path / "run"), attempt=1)
+    met = own.met(trainer, opened)
+    assert (met is not own, met.layout, met.recorder.attempt) == (is_opened, first, attempt)
+    assert trainer.args.save_dir == (str(first.root) if is_opened else None)
+    assert [one.pid for one in met.others.values() if one] == [os.getpid()]
+
+
+@pytest.mark.parametrize(("rank", "launched", "known"), [(-1, False, True), (1, True, True), (1, False, False)])
+def test_a_rank_makes_no_directory_that_the_first_might_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rank: int, launched: bool, known: bool
+) -> None:
+    """``increment_path`` of the first then takes the next name."""
+    monkeypatch.setattr(ranks, "IS_FIRST", rank < 1)
+    monkeypatch.setattr(ranks, "inherited", lambda: {"launcher": 1} if launched else None)
+    assert (ranks.stacks_of(RunLayout(tmp_path)) is not None) is known
 
 
 @pytest.mark.parametrize("lost", ["the launcher", "who started that", None])
