@@ -17,7 +17,7 @@ from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.cli.on_the_record import on_the_record, train_by
 from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir, read_json
 from trainmaster.trainer.copies.taking_back import INTO
-from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, refuse_several_nodes
+from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, refuse_several_nodes, refuse_to_resume_as_rank
 from trainmaster.trainer.jobs.ownership import Owner, anything_saved, owner_of, signed_in_before
 from trainmaster.visible import visible_line
 
@@ -49,6 +49,7 @@ def main(arguments: Arguments) -> int:
                 print(visible_line(f"{root} has finished before; nothing is left to do"))
                 return ExitCode.FINISHED
     refuse_several_nodes(os.environ)
+    refuse_to_resume_as_rank(os.environ)
 
     def start() -> int:
         from trainmaster.trainer.cli.resumption import resume  # noqa: PLC0415 - loads torch

@@ -80,6 +80,20 @@ def refuse_several_nodes(environ: Mapping[str, str]) -> None:
         )
 
 
+def refuse_to_resume_as_rank(environ: Mapping[str, str]) -> None:
+    """One process plans how a run goes on, and puts its directory right.
+
+    Raises:
+        ArgumentsError: ``torchrun`` or a cluster has started several, which would do so beside each other.
+    """
+    named = _whole(environ.get("WORLD_SIZE"))
+    if environ.get("RANK") is not None and named is not None and named > 1:
+        raise ArgumentsError(
+            f"this process is rank {environ['RANK']} of {named} (RANK, WORLD_SIZE), and a run goes on from one process",
+            "trainmaster resume RUN_DIR without torchrun: Ultralytics starts its ranks itself, from device=",
+        )
+
+
 def _options(environ: Mapping[str, str]) -> tuple[str, ...]:
     """As they were given to ``trainmaster sbatch``; else what the environment tells of a job submitted by hand."""
     told = environ.get(OPTIONS_VARIABLE)

@@ -40,24 +40,27 @@ class OpenRun:
     data_faults: DataFaults
     evaluation: Evaluation
     others: dict[int, psutil.Process | None] = field(default_factory=dict)
-    """Processes of the other ranks: those that their launcher started, and for certain once they have met."""
+    """Processes of the other ranks on this host: those that their launcher started, and for certain once they have
+    met."""
 
     def met(self, trainer: EngineTrainer, opened: Callable[..., OpenRun]) -> OpenRun:
-        """Each rank knows the processes of the others; all of them call this at the same moment.
+        """Each rank knows the processes of the others on its host; all of them call this at the same moment.
 
         The attempt is that of the first, in the directory that it has chosen: a rank that no process of ours has
         launched (``torchrun``) has chosen for itself, another one where that is taken, and has it ``opened`` anew.
         """
         if trainer.world_size <= 1:
             return self
-        told = of_all((os.getpid(), self.layout, self.recorder.attempt))
-        _, layout, attempt = told[0]
+        here = self.recorder.host
+        told = of_all((os.getpid(), here, self.layout, self.recorder.attempt))
+        *_, layout, attempt = told[0]
         run = self
         if (layout, attempt) != (self.layout, self.recorder.attempt):
             run = opened(layout, attempt=attempt)
             trainer.save_dir, trainer.wdir = layout.root, layout.weights
             trainer.args.save_dir = str(layout.root)
-        run.others.update((rank, process_of(pid)) for rank, (pid, *_) in enumerate(told) if rank != RANK)
+        beside = {rank: pid for rank, (pid, host, *_) in enumerate(told) if rank != RANK and host == here}
+        run.others.update((rank, process_of(pid)) for rank, pid in beside.items())
         return run
 
     @classmethod

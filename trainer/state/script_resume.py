@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.forensics import judge
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.jobs.environment import refuse_to_resume_as_rank
 from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.state.resume_plan import PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
 from trainmaster.trainer.stop import Refused
@@ -34,8 +36,9 @@ def plan_for_api(given: Mapping[str, Any]) -> tuple[ResumePlan, dict[str, Any]]:
 
     Raises:
         Refused: as a SystemExit with exit code 5.
-        ArgumentsError: that is no run's checkpoint, or a setting cannot be.
+        ArgumentsError: that is no run's checkpoint, a setting cannot be, or this is one of several ranks.
     """
+    refuse_to_resume_as_rank(os.environ)
     path = Path(str(given["model"] if given["resume"] is True else given["resume"])).resolve()
     layout = RunLayout(path if path.is_dir() else path.parent.parent)
     from_epoch = None if path.is_dir() else _epoch_of(layout, path)

@@ -8,7 +8,12 @@ import pytest
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import ClusterJob
-from trainmaster.trainer.jobs.environment import OPTIONS_VARIABLE, job_of, refuse_several_nodes
+from trainmaster.trainer.jobs.environment import (
+    OPTIONS_VARIABLE,
+    job_of,
+    refuse_several_nodes,
+    refuse_to_resume_as_rank,
+)
 
 IN_A_JOB = {
     "SLURM_JOB_ID": "10",
@@ -92,3 +97,11 @@ def test_job_submitted_by_hand_keeps_what_it_asked_for(told: dict[str, str], opt
     job = job_of({"SLURM_JOB_ID": "10", "SLURMD_NODENAME": "n1", **told})
     assert job is not None
     assert job.options == options
+
+
+def test_one_of_several_ranks_resumes_nothing() -> None:
+    """Each took the run's lock, so that the other was told of another trainer there, or waited for half an hour."""
+    with pytest.raises(ArgumentsError, match=r"rank 1 of 2 .*one process"):
+        refuse_to_resume_as_rank({"RANK": "1", "WORLD_SIZE": "2"})
+    refuse_to_resume_as_rank({"RANK": "0", "WORLD_SIZE": "1"})  # a pod of its own
+    refuse_to_resume_as_rank({})

@@ -130,19 +130,21 @@ def test_a_rank_that_torchrun_has_launched_works_where_the_first_does(
 ) -> None:
     """It has chosen its directory by itself; evidence of its batches, and of its end, lay in another run's."""
     first = RunLayout(tmp_path / name)
-    monkeypatch.setattr(open_run, "of_all", lambda own: [(os.getpid(), first, attempt), own])
+    hosts = {"here": os.getpid(), "elsewhere": NOBODY}
+    others = [(pid, host, first, attempt) for host, pid in hosts.items()]
+    monkeypatch.setattr(open_run, "of_all", lambda own: [others[0], own, others[1]])
     monkeypatch.setattr(open_run, "RANK", 1)
     parts: Any = dict.fromkeys(["saver", "drill", "reporter", "data_faults", "evaluation"])
     trainer: Any = SimpleNamespace(world_size=2, args=SimpleNamespace(save_dir=None))
 
     def opened(layout: RunLayout, *, attempt: int) -> OpenRun:
-        return OpenRun(layout=layout, recorder=SimpleNamespace(attempt=attempt), **parts)  # type: ignore[arg-type]
+        return OpenRun(layout=layout, recorder=SimpleNamespace(attempt=attempt, host="here"), **parts)  # type: ignore[arg-type]
 
     own = opened(RunLayout(tmp_path / "run"), attempt=1)
     met = own.met(trainer, opened)
     assert (met is not own, met.layout, met.recorder.attempt) == (is_opened, first, attempt)
     assert trainer.args.save_dir == (str(first.root) if is_opened else None)
-    assert [one.pid for one in met.others.values() if one] == [os.getpid()]
+    assert met.others == {0: psutil.Process()}  # of one on another host nothing can be seen: it is not gone for that
 
 
 @pytest.mark.parametrize(("rank", "launched", "known"), [(-1, False, True), (1, True, True), (1, False, False)])

@@ -44,6 +44,16 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunLayout, d
     return layout, made
 
 
+def test_one_of_several_ranks_takes_no_lock(
+    asked: tuple[RunLayout, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ArgumentsError, match="one process"):
+        plan_for_api({"resume": str(asked[0].root)})
+    assert not asked[0].lock.exists()
+
+
 @pytest.mark.parametrize(
     ("place", "epoch"),
     [("weights/last.pt", None), (".", None), ("weights/best.pt", 3), ("weights/epoch0.pt", 1)],
