@@ -83,6 +83,10 @@ class BatchGuard:
         """Asked where there are ranks: a number of what a step is taken with, below 2**24."""
         self.same_settings = True
         """Whether all ranks take the step with the same."""
+        self.cadence: Callable[[], float] = float
+        """Asked where there are ranks: after how many batches the first of them steps; 0 in the others."""
+        self.cadence_agreed = 0
+        """What the first has said; 0 where there is but one."""
 
     def placeholder(self, *, ran: bool = True) -> Loss:
         """A loss whose backward pass changes no gradient, and items of the right names and device. ``ran``: whether the
@@ -176,10 +180,11 @@ class BatchGuard:
             reason = own = SkipReason.LOSS_SPIKE
         if self._agree:
             number = self.settings()
-            wishes = (self.stop_wanted(), self.break_wanted(), number, -number, holds_objects)
+            wishes = (self.stop_wanted(), self.break_wanted(), number, -number, holds_objects, self.cadence())
             reason, total, shared = _agreed(reason, total, wishes, loss.device)
             self.stop_agreed, self.break_agreed = bool(shared[0]), bool(shared[1])
             self.same_settings, holds_objects = shared[2] == -shared[3], bool(shared[4])
+            self.cadence_agreed = math.ceil(shared[5])
         spikes = self._spikes if holds_objects else self._spikes_without_objects
         if reason is None and spikes is not None and spikes.is_spike(total):
             reason = SkipReason.LOSS_SPIKE

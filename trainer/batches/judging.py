@@ -126,6 +126,8 @@ class Judging:
         self._drill.spoil_statistics(self._model)
         outcome, verdict = self._judged(batch, preds)
         self._work.judged(verdict)
+        if cadence := self._batches.cadence_agreed:  # one that steps alone would wait for the others
+            self._trainer.accumulate = cadence
         if not self._batches.same_settings and not self._told_parting:
             self._told_parting = True
             self._emit(Remark(text="the ranks step at other rates than each other, so their weights part ways"))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.agreement import joined, number_of_settings
@@ -59,6 +60,7 @@ class StepGuard:
         form = compat.engine().form(lambda: trainer.loss_names)
         self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes, form=form)
         self.batches.settings = partial(number_of_settings, trainer.optimizer)
+        self.batches.cadence = lambda: trainer.accumulate if RANK == 0 else 0.0
         self.batches.join = partial(joined, trainer.model)
         numbers = OwnNumbers(model)
         look = SecondLook(model, self.statistics, numbers, self.batches.maker, trainer.device)

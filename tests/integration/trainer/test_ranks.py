@@ -36,6 +36,7 @@ wrapped = DistributedDataParallel(model, find_unused_parameters=True, broadcast_
 statistics = BatchNormStatistics(model)
 guard = BatchGuard(model, statistics, skip=True, agree=True, spikes=None)
 guard.stop_wanted = lambda: rank == 1 and number == 3
+guard.cadence = lambda: 0 if rank else 2
 seen = []
 
 def judged(batch, preds=None):
@@ -55,6 +56,7 @@ for number in range(4):
     loss.sum().backward()
     norms.append([float(p.grad.norm()) for p in model.parameters()])
 found = {"seen": seen, "norms": norms, "mean": model.norm.running_mean.isfinite().all().item()}
+found["cadence"] = guard.cadence_agreed
 
 # As with compile=True: the loop asks for predictions, and then for a loss.
 class Compiled(Net):
@@ -199,6 +201,7 @@ def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(forks: Nu
     assert all(norm > 0 for norm in left["norms"][3][:1])
     assert left["mean"]
     assert right["mean"]
+    assert (left["cadence"], right["cadence"]) == (2, 2)
     # DDP sums no gradient any more where the first backward pass of a static graph is none of the model's.
     assert left["compiled"] == right["compiled"]
     assert [all(norm is False for norm in left["compiled"][0]), any(left["compiled"][1])] == [True, False]

@@ -340,12 +340,14 @@ def test_of_several_ranks_a_criterion_is_put_right_for_the_next_batch(
     scene = Scene(ranks=2)
     criterion = Criterion(scene)
     batch = good_batch()
+    scene.judging._batches.cadence_agreed = 3
     good = criterion.train(batch)
     criterion.gains.box = value
     assert criterion.train(good_batch()) == 0
     assert criterion.train(batch) == good
     assert [verdict.reason for verdict in scene.verdicts] == [None, reason, None]
     assert scene.told == [StateHealed(what="criterion", tensors=1)]
+    assert scene.judging._trainer.accumulate == 3  # as in the first rank
 
 
 def test_an_absurd_loss_of_a_whole_criterion_is_no_fault_of_it() -> None:

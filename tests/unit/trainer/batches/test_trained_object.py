@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 from ultralytics.utils.torch_utils import ModelEMA
 
 from trainmaster.trainer.batches.trained_object import OF_ANOTHER, TrainedObject
+from trainmaster.trainer.run import guarding as guarding_module
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.stop import GaveUp
 
@@ -46,6 +47,7 @@ def scene() -> tuple[Any, Any]:
     model = nn.Linear(3, 3)
     average = SimpleNamespace(ema=deepcopy(model))
     trainer: Any = SimpleNamespace(model=model, optimizer=torch.optim.SGD(model.parameters()), ema=average)
+    trainer.world_size = 1
     guarding: Any = object.__new__(Guarding)
     guarding._trained, guarding._skip, guarding._movement = TrainedObject(trainer), True, None
     guarding._told_moved, guarding._trainer = False, trainer
@@ -69,6 +71,20 @@ def test_what_is_an_average_of_what_was_trained_is_saved(change: Callable[[Any],
     trainer, guarding = scene()
     change(trainer)
     guarding.epoch_trained()
+
+
+@pytest.mark.parametrize(("num_ranks", "told"), [(1, []), (2, ["other weights"])])
+def test_ranks_whose_weights_have_parted_are_told_once(
+    monkeypatch: pytest.MonkeyPatch, num_ranks: int, told: list[str]
+) -> None:
+    trainer, guarding = scene()
+    trainer.world_size, guarding._told_parted = num_ranks, False
+    notices: list[str] = []
+    guarding._run = SimpleNamespace(reporter=SimpleNamespace(notice=notices.append))
+    monkeypatch.setattr(guarding_module, "parted", lambda _: "other weights")
+    guarding.epoch_trained()
+    guarding.epoch_trained()
+    assert notices == told
 
 
 def test_a_weight_that_pruning_gives_another_name_is_trained_as_before() -> None:
