@@ -26,40 +26,51 @@ def told_by_all(
     is_own: bool,
     replay: ReplayVerdict | None,
 ) -> dict[str, Any]:
-    """Facts for the event: losses, images, cause and incident of the ranks whose part was bad, and which these are.
+    """Facts for the event: losses, images, cause and incident of the ranks whose part was bad, or may have been where
+    none knows, and which these are.
 
-    Each of them keeps an incident of its own, in a folder of its own; the others keep none. The losses and the cause
-    are those of the first of them, the images of all, ``bad_weights`` the most of any, and ``unkept`` why one of them
-    could not keep its own. ``told`` is what this rank knows, ``replay`` what its own part did when it ran again, and
-    ``keep`` keeps it.
+    Each that had it keeps an incident of its own, in a folder of its own; the others keep none. The losses and the
+    cause are those of the first of them, the images of all, ``bad_weights`` the most of any, and ``unkept`` why one of
+    them could not keep its own. ``told`` is what this rank knows, ``replay`` what its own part did when it ran again,
+    and ``keep`` keeps it.
     """
     rank = distributed.get_rank()
     shared = of_all({"is_own": is_own, "cause": str(told["cause"]), "replay": replay, "next": incidents.next_number})
     guilty = guilty_ranks(shared)
+    named = _known(shared) or _suspected(shared)
     first = max(one["next"] for one in shared)
-    kept: dict[str, Any] = {}
+    kept: dict[str, Any] = {"incident": None, "replay": replay, "unkept": None}
     if rank in guilty:
         incidents.next_number = first + guilty.index(rank)
         kept = keep(dict(told))
     incidents.next_number = first + len(guilty)
-    facts = of_all({**{name: told[name] for name in _TOLD}, **kept} if rank in guilty else None)
-    bad_weights = max(facts[rank]["bad_weights"] for rank in guilty)
-    unkept = next((facts[rank]["unkept"] for rank in guilty if facts[rank]["unkept"]), None)
-    return joined({rank: facts[rank] for rank in guilty}) | {"bad_weights": bad_weights, "unkept": unkept}
+    facts = of_all({**{name: told[name] for name in _TOLD}, **kept} if rank in named else None)
+    bad_weights = max(facts[rank]["bad_weights"] for rank in named)
+    unkept = next((facts[rank]["unkept"] for rank in named if facts[rank]["unkept"]), None)
+    return joined({rank: facts[rank] for rank in named}) | {"bad_weights": bad_weights, "unkept": unkept}
 
 
 def guilty_ranks(shared: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Which ranks had the bad part, by what each knows of its own.
+    """Which ranks keep an incident: those that had the bad part; where none knows, the first that may have had it."""
+    return _known(shared) or _suspected(shared)[:1]
 
-    Gradients are summed before anybody looks, so that none knows; then it is those whose part has bad data or is bad
-    again by itself, else the first whose part was not seen to be good.
+
+def _known(shared: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which ranks had the bad part, by what each knows of its own; empty where none does.
+
+    Gradients are summed before anybody looks; then it is those whose part has bad data or is bad again by itself.
     """
     own = [rank for rank, one in enumerate(shared) if one["is_own"]]
     if own and len(own) < len(shared):
         return own
-    again = [(one["cause"], one["replay"]) for one in shared]
-    bad = [rank for rank, facts in enumerate(again) if {Cause.DATA, ReplayVerdict.DETERMINISTIC}.intersection(facts)]
-    return bad or [rank for rank, (_, one) in enumerate(again) if one != ReplayVerdict.NOT_REPRODUCIBLE][:1] or [0]
+    again = [{one["cause"], one["replay"]} for one in shared]
+    return [rank for rank, facts in enumerate(again) if facts & {Cause.DATA, ReplayVerdict.DETERMINISTIC}]
+
+
+def _suspected(shared: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which ranks may have had it: those whose part was not seen to be good, else all."""
+    unseen = [rank for rank, one in enumerate(shared) if one["replay"] != ReplayVerdict.NOT_REPRODUCIBLE]
+    return unseen or [*range(len(shared))]
 
 
 def joined(facts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

@@ -91,3 +91,28 @@ def test_the_first_rank_learns_that_another_could_not_keep_its_incident(monkeypa
     incidents: Any = SimpleNamespace(next_number=1)
     facts = told_by_all(own, lambda _: pytest.fail("not this rank's"), incidents, is_own=False, replay=None)
     assert (facts["unkept"], facts["ranks"], facts["incident"]) == (full, [1, 2], "0001")
+
+
+@pytest.mark.parametrize(
+    ("replays", "ranks", "images"),
+    [
+        ([None, None, None], [0, 1, 2], ["0", "1", "2"]),
+        (["not_reproducible"] * 3, [0, 1, 2], ["0", "1", "2"]),
+        (["not_reproducible", None, "not_reproducible"], [1], ["1"]),
+        (["not_reproducible", None, "deterministic"], [2], ["2"]),
+    ],
+    ids=["none ran again", "no part is bad again", "one was not seen", "one is bad again"],
+)
+def test_where_no_rank_knows_all_that_may_have_had_it_are_told(
+    monkeypatch: pytest.MonkeyPatch, replays: list[str | None], ranks: list[int], images: list[str]
+) -> None:
+    """Of a gradient, which is summed over ranks; the first alone was told, with its images."""
+    own = {"losses": {}, "images": ["0"], "cause": "transient", "grad_norm": None, "bad_weights": 0}
+    facts = [{**own, "images": [str(rank)], "incident": None, "replay": replays[rank]} for rank in range(3)]
+    answers = iter([[known(True, replay=one) for one in replays], [{**one, "unkept": None} for one in facts]])
+    monkeypatch.setattr(rank_facts, "of_all", lambda _: next(answers))
+    monkeypatch.setattr(rank_facts.distributed, "get_rank", lambda: 0)
+    incidents: Any = SimpleNamespace(next_number=1)
+    kept = {"incident": None, "replay": None, "unkept": None}
+    told = told_by_all(own, lambda _: kept, incidents, is_own=True, replay=None)
+    assert (told["ranks"], told["images"]) == (ranks, images)
