@@ -90,7 +90,7 @@ def parted(model: nn.Module) -> str | None:
     """Which weights of ``model`` are other ones in another rank, in words. Reads the device; all ranks have to ask at
     the same moment."""
     named = {name: one for name, one in model.named_parameters() if one.is_floating_point()}
-    norms = torch.stack([torch.linalg.vector_norm(one, dtype=torch.float32) for one in named.values()]).tolist()
+    norms = torch.stack([torch.linalg.vector_norm(one.float()) for one in named.values()]).tolist()
     first, *others = of_all(dict(zip(named, norms, strict=True)))
     for rank, other in enumerate(others, 1):
         pairs = {name: (first.get(name, -1.0), other.get(name, -1.0)) for name in {**first, **other}}
