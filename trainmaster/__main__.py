@@ -72,9 +72,6 @@ def _of_the_trainer(words: list[str]) -> int:
     try:
         code = trainer_main(words)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         print("Ended on request.", file=sys.stderr)
         return INTERRUPTED

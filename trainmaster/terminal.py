@@ -41,7 +41,7 @@ def forgiving(*streams: TextIO) -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-_OF_A_STREAM: Final = frozenset({errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT})
+_OF_A_STREAM: Final = frozenset({errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EPIPE})
 _prepared: list[bool] = []
 
 
@@ -80,17 +80,17 @@ def _told_in_a_line(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 def _unwritable(text: str = "") -> bool:
-    """Whether standard output does not take what was printed, and ``text``; says so, and loses what comes from now on.
-    Once it has failed, Python forgets what it did not take: only more text tells."""
+    """Whether standard output does not take what was printed, and ``text``; says so, unless a reader such as head has
+    seen enough, and loses what comes from now on. Once it has failed, Python forgets what it did not take: only more
+    text tells."""
     try:
         if text:  # even of nothing, an unbuffered stream makes a call that fails
             sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough
-        return False
     except OSError as error:
         with contextlib.suppress(OSError, ValueError):  # nobody can be told
-            print(f"The output can't be written: {error.strerror or error}.", file=sys.stderr, flush=True)
+            if not isinstance(error, BrokenPipeError):
+                print(f"The output can't be written: {error.strerror or error}.", file=sys.stderr, flush=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return True
     except ValueError:  # somebody closed it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -29,9 +28,6 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
             module = importlib.import_module(f"trainmaster.bot.cli.{verb.replace('-', '_')}")
         code = int(module.main(argv))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except TrainmasterError as error:
         complain(str(error))
         return 2 if error.slug == "settings" else 1

@@ -205,6 +205,19 @@ def test_output_that_can_t_be_written_is_one_line_and_exit_code_1(
     assert any(words in done.stderr for words in ("can't be written", "system: "))
 
 
+@pytest.mark.parametrize("verb", ["--help", "--version", "settings"])
+def test_a_reader_that_has_seen_enough_ends_a_verb_without_a_word(verb: str, runs: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "trainmaster", verb],
+            check=False, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60,
+            env=environment(runs), cwd=runs.parent,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.parametrize("verb", ["--help", "scan", "watch"])
 def test_a_closed_error_stream_ends_nothing(verb: str, runs: Path) -> None:
     words = [sys.executable, "-m", "trainmaster", verb, *(CASES[verb](runs) if verb in CASES else [])]
