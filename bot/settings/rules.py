@@ -105,7 +105,7 @@ def api_url(value: str) -> str:
 def copy_place(value: str | None) -> str | None:
     """The value as a place for copies: a full path or a URL."""
     if value is not None and not (Path(value).is_absolute() or "://" in value or "::" in value):
-        raise refuse("the full path of a folder, or a URL", "such as /mnt/other-disk/copies or s3://bucket/copies")
+        raise refuse("the full path of a folder, or a URL", "Such as /mnt/other-disk/copies or s3://bucket/copies")
     return value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.terminal import columns, folded, then, working
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, reject_unknown
 from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record
 from trainmaster.trainer.data.inventory import DataVerdict, compare
 from trainmaster.visible import visible, visible_json
@@ -25,9 +25,10 @@ def main(arguments: Arguments) -> int:
     reject_unknown(arguments.settings, (), "option")
     if len(arguments.words) != 1:
         raise ArgumentsError("data takes one run directory", "trainmaster data RUN_DIR [--json]")
-    if not Path(arguments.words[0]).is_dir():
-        raise ArgumentsError(f"{arguments.words[0]} is no directory", "trainmaster data RUN_DIR [--json]")
     layout = RunLayout(Path(arguments.words[0]).absolute())
+    if not layout.guard.is_dir():
+        what = "run directory: it has no guard/" if layout.root.is_dir() else "directory"
+        raise NoRunError(arguments.words[0], f"is no {what}")
     with working(f"comparing the files that {layout.name} trains on"):
         found = compare(layout)
     record = {"verdict": found.verdict.value, "text": found.text}

@@ -208,4 +208,6 @@ def test_verb_answers_people_and_the_bot(digits: Set, capsys: pytest.CaptureFixt
     shutil.rmtree(digits.images)
     assert main(["data", str(digits.layout.root), "--json"]) == verb.NOT_THE_SAME
     assert json.loads(capsys.readouterr().out)["verdict"] == "changed"
-    assert main(["data", str(digits.folder / "nowhere")]) == 2
+    for no_run in ("nowhere", "."):
+        assert main(["data", str(digits.folder / no_run)]) == 2
+        assert "Hint: name the folder that the training made" in capsys.readouterr().err
