@@ -271,6 +271,7 @@ class RunLayout:
     train_log = _PathBelow("guard/train.log")  # the console output of all attempts
     incidents = _PathBelow("guard/incidents")  # one numbered folder a recorded bad batch
     checkpoints = _PathBelow("guard/checkpoints.jsonl")  # one attestation a saved file
+    drill = _PathBelow("guard/drill.json")  # what a training that runs is asked to spoil; gone once it is taken up
     states = _PathBelow("guard/states")  # in full precision: epoch0004.pt (after epoch 4), stop.pt (saved on request)
     stacks = _PathBelow("guard/stacks.txt")  # all stacks, written on SIGUSR1
     lock = _PathBelow("guard/lock")  # locked (flock) by the trainer that owns the directory
@@ -319,9 +320,8 @@ def encode_record(record: dict[str, Any]) -> str:
 
 
 def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False, mode: int = 0o644) -> None:
-    """``path`` holds ``record`` or what it held before, never a part of either.
-
-    A file name that is no UTF-8 has a question mark for each byte that is none. ``durable`` survives a power cut too.
+    """``path`` holds ``record`` or what it held before, never a part of either. A file name that is no UTF-8 has a
+    question mark for each byte that is none. ``durable`` survives a power cut too.
 
     Raises:
         OSError: no space, no permission; the old content stands and no temporary file stays.

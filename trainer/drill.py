@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError, is_number
@@ -62,11 +61,6 @@ def parse_plan(text: str) -> PlannedFault:
     return PlannedFault(fault=check_fault(name), epoch=int(epoch), batch=int(batch))
 
 
-def request_path(layout: RunLayout) -> Path:
-    """Where a drill is asked for."""
-    return layout.guard / "drill.json"
-
-
 def request(layout: RunLayout, fault: DrillFault, num_batches: int) -> None:
     """The running trainer spoils its next ``num_batches`` batches.
 
@@ -76,14 +70,14 @@ def request(layout: RunLayout, fault: DrillFault, num_batches: int) -> None:
     """
     if not 1 <= num_batches <= MAX_BATCHES:
         raise ArgumentsError(f"batches={num_batches} is not within 1 and {MAX_BATCHES}")
-    replace_json(request_path(layout), {"fault": fault, "batches": num_batches})
+    replace_json(layout.drill, {"fault": fault, "batches": num_batches})
 
 
 class Drill:
     """The faults that are due in this process."""
 
     def __init__(self, layout: RunLayout, plan: str | None) -> None:
-        self._path = request_path(layout)
+        self._path = layout.drill
         self._plan = parse_plan(plan) if plan else None
         self._requested: DrillFault | None = None
         self._left = 0

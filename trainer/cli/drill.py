@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainmaster.terminal import then
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, reject_unknown, whole_number
-from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
+from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, is_run_dir, read_json
 from trainmaster.trainer.drill import DrillFault, check_fault, request
 from trainmaster.visible import visible_line
 
@@ -21,6 +21,10 @@ def main(arguments: Arguments) -> int:
     layout = RunLayout(Path(arguments.words[0]).resolve())
     if not is_run_dir(layout.root):
         raise NoRunError(layout.root)
+    state = (read_json(layout.run_json) or {}).get("state", RunRecordState.RUNNING)
+    if state != RunRecordState.RUNNING:
+        hint = "a drill spoils batches of a training that runs"
+        raise ArgumentsError(f"{layout.name} does not train: it is {state}", hint)
     fault = check_fault(arguments.settings.get("fault", DrillFault.NAN_IMAGE))
     num_batches = whole_number(arguments.settings.get("batches", "1"), "batches") or 1
     request(layout, fault, num_batches)

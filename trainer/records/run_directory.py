@@ -141,8 +141,8 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def sweep_unfinished(layout: RunLayout) -> list[Path]:
-    """What killed trainers of the run left half-written of its records is gone; only for who holds its lock. A
-    submission may write ``run.json`` without one, so of that only what is older.
+    """What killed trainers of the run left half-written of its records is gone, and a drill that none of them took up;
+    only for who holds its lock. A submission may write ``run.json`` without one, so of that only what is older.
 
     Raises:
         OSError: it can't be taken away; the rest stays too.
@@ -153,6 +153,7 @@ def sweep_unfinished(layout: RunLayout) -> list[Path]:
         found += sorted(folder.glob(".*.partial"))
     found += sorted(layout.root.glob(f".{layout.results_csv.name}.*.partial"))
     found = [path for path in found if not path.name.startswith(".run.json") or _is_old(path)]
+    found += [layout.drill] if layout.drill.exists() else []
     for path in found:
         path.unlink(missing_ok=True)
     for folder in _incident_folders(layout):

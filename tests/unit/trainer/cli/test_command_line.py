@@ -224,6 +224,16 @@ def test_the_name_of_a_run_rules_no_terminal(
         assert "\x1b" not in said
 
 
+def test_a_run_that_does_not_train_is_not_asked_for_a_drill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its next training would begin with a bad batch, days later and at whatever level."""
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    layout.run_json.write_text('{"state":"finished"}')
+    assert main(["drill", str(tmp_path)]) == 2
+    assert "does not train: it is finished" in capsys.readouterr().err
+    assert not layout.drill.exists()
+
+
 def test_a_bad_gradient_waits_for_a_step_to_spoil(tmp_path: Path) -> None:
     model = torch.nn.Linear(1, 1)
     drill = Drill(RunLayout(tmp_path), "nan-gradient@1:2")

@@ -28,6 +28,7 @@ def test_half_written_records_of_killed_trainers_go_and_those_of_others_stay(tmp
         layout.incidents / "0001" / ".incident.json.a1b2c3d4",
         layout.incidents / "0001" / ".scene.pt.a1b2c3d4.partial",
         layout.root / ".results.csv.a1b2c3d4.partial",
+        layout.drill,  # asked of a trainer that was killed before it took it up
     ]
     others = [
         layout.guard / ".copy.json.a1b2c3d4",
