@@ -43,7 +43,7 @@ from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.reading.ownership import Ownership, who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.metrics import shown
-from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
+from trainmaster.bot.settings.model import Settings, examine_settings, repeated_names, suspicious_names
 from trainmaster.bot.slack.connection import SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
 from trainmaster.bot.wiring.people import slack_access
@@ -89,6 +89,7 @@ async def examine(
     settings, faults = examine_settings(environ, env_file)
     items += [Item(mark=Mark.FAILED, text=fault.name, detail=_without_name(str(fault), fault.name)) for fault in faults]
     items += [Item(mark=Mark.WARNING, text="Unknown name", detail=text) for text in suspicious_names(environ, env_file)]
+    items += [Item(mark=Mark.WARNING, text="Repeated name", detail=text) for text in repeated_names(env_file)]
     if settings is None:
         return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: the settings come first"))
     if not faults:

@@ -18,7 +18,7 @@ from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.reading.ownership import Ownership
 from trainmaster.bot.reading.read_ahead import ReadAhead
 from trainmaster.bot.service.signals import end_on_signal
-from trainmaster.bot.settings.model import Settings, load_settings, suspicious_names
+from trainmaster.bot.settings.model import Settings, load_settings, repeated_names, suspicious_names
 from trainmaster.loading import loading
 from trainmaster.visible import visible_line
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     if settings.copy_to is not None:  # from .env or not: the trainers that are started from here have it too
         os.environ["COPY_TO"] = settings.copy_to
     _set_up_logging(settings.log_level)
-    for warning in suspicious_names(os.environ, _ENV_FILE):
+    for warning in (*suspicious_names(os.environ, _ENV_FILE), *repeated_names(_ENV_FILE)):
         _LOG.warning("settings: %s", warning)
     ownership = Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
     with contextlib.closing(ReadAhead(ownership)) as ahead:

@@ -16,6 +16,7 @@ Then ``trainmaster settings > .env.example`` writes the example file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -242,7 +243,7 @@ def examine_settings(
 ) -> tuple[Settings | None, tuple[SettingFault, ...]]:
     """As :func:`load_settings`, with the faults as data; no settings when a value cannot be read at all."""
     faults: list[SettingFault] = []
-    in_file = rules.read_env_file(env_file, faults)
+    in_file = dict(rules.read_env_file(env_file, faults))
     texts = {name: environ.get(name.upper()) or in_file.get(name.upper()) or "" for name in Settings.model_fields}
     given = {name: text.strip() for name, text in texts.items() if text.strip()}
     faults += [_no_text(name, text) for name, text in given.items() if _is_broken(name, text)]
@@ -265,7 +266,7 @@ def suspicious_names(environ: Mapping[str, str], env_file: Path | None = None) -
     """Warnings about names that look like a misspelt setting; in the file, about every name that is none."""
     known = [name.upper() for name in Settings.model_fields]
     found: list[str] = []
-    for name in rules.read_env_file(env_file, []):
+    for name in dict(rules.read_env_file(env_file, [])):
         near = get_close_matches(name, known, n=1, cutoff=0.6)
         if name not in known:
             found.append(f"{name} in {env_file} is no setting" + (f"; did you mean {near[0]}?" if near else "."))
@@ -274,6 +275,13 @@ def suspicious_names(environ: Mapping[str, str], env_file: Path | None = None) -
         if name not in known and near and near[0] not in environ:
             found.append(f"{name} in the environment is no setting; did you mean {near[0]}?")
     return tuple(found)
+
+
+def repeated_names(env_file: Path | None) -> tuple[str, ...]:
+    """Warnings about names that stand more than once in the file, as after ``trainmaster settings >> .env``."""
+    found = Counter(name for name, _ in rules.read_env_file(env_file, []))
+    text = f"stands in {env_file} more than once, and the last one counts; leave one"
+    return tuple(f"{name} {text}." for name, times in found.items() if times > 1)
 
 
 def _is_broken(field: str, text: str) -> bool:

@@ -249,15 +249,16 @@ def lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def read_env_file(env_file: Path | None, faults: list[SettingFault]) -> dict[str, str]:
-    """Names and values in the file; what cannot be read is added to ``faults``. A missing file has none."""
+def read_env_file(env_file: Path | None, faults: list[SettingFault]) -> list[tuple[str, str]]:
+    """Names and values in the file, in its order; what cannot be read is added to ``faults``. A missing file has
+    none."""
     if env_file is None:
-        return {}
+        return []
     try:
         with env_file.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))
     except FileNotFoundError:
-        return {}
+        return []
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
         faults.append(
@@ -265,14 +266,14 @@ def read_env_file(env_file: Path | None, faults: list[SettingFault]) -> dict[str
                 name=str(env_file), value=f"unreadable ({reason})", expected="a text file that this user may read"
             )
         )
-        return {}
+        return []
     for binding in bindings:
         if binding.error:
             line = SettingFault(
                 name=f"{env_file}, line {binding.original.line}", value="not understood", expected="NAME=value"
             )
             faults.append(line)
-    return {binding.key: binding.value or "" for binding in bindings if binding.key}
+    return [(binding.key, binding.value or "") for binding in bindings if binding.key]
 
 
 def runs_dir_faults(path: Path, *, must_exist: bool) -> Iterator[SettingFault]:

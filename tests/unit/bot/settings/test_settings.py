@@ -19,6 +19,7 @@ from trainmaster.bot.settings.model import (
     Settings,
     examine_settings,
     load_settings,
+    repeated_names,
     suspicious_names,
     unit_of,
 )
@@ -222,6 +223,14 @@ def test_a_misspelt_name_is_suspected(environ: dict[str, str], tmp_path: Path) -
     assert "did you mean ONCALL_USERS?" in found[0]
     assert "COLOUR" in found[1]
     assert "did you mean ALERT_CHANNEL?" in found[2]
+
+
+def test_a_name_that_stands_twice_in_the_file_is_told(tmp_path: Path) -> None:
+    """As after ``trainmaster settings >> .env``: the second, empty one undoes the first."""
+    file = tmp_path / ".env"
+    file.write_text("ALERT_CHANNEL=#a\nLOG_LEVEL=INFO\nALERT_CHANNEL=\n", encoding="utf-8")
+    (found,) = repeated_names(file)
+    assert found.startswith("ALERT_CHANNEL stands in")
 
 
 def test_right_names_raise_no_suspicion(environ: dict[str, str]) -> None:
