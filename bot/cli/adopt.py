@@ -13,7 +13,7 @@ from pathlib import Path
 from trainmaster.bot.cli.arguments import VerbParser
 from trainmaster.bot.core.run.adoption import Adoption
 from trainmaster.bot.drivers.local.driver import LocalDriver
-from trainmaster.bot.drivers.relaunch import relaunch_from
+from trainmaster.bot.drivers.relaunch import command_of, relaunch_from
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.storage.adoptions import write_adoption
@@ -57,6 +57,9 @@ def main(argv: Sequence[str]) -> int:
     adoption = adopt(given.run_dir, given.log, given.pid, given.name, state_dir=settings.state_dir, wanted=wanted)
     name = visible_line(adoption.name)
     _say(f"Adopted {name}. The bot takes it up at its next check: /train status of {name}")
+    if adoption.process is not None:
+        command = command_of(adoption.process) or "a command that the system does not show"
+        _say(visible(f"Its {adoption.process.label} is: {command}"))
     if adoption.relaunch is not None:
         how = adoption.relaunch
         _say(f"It can be stopped and rolled back. It goes on with, in {visible(how.cwd)}:")
@@ -108,7 +111,9 @@ def adopt(
         )
     called = name or directory.resolve().name
     if not re.fullmatch(r"[\w.-]{1,64}", called):
-        raise CommandError("adopt-name", f"{called!r} can't be a name.", "use up to 64 letters, digits, '.', '-', '_'")
+        raise CommandError(
+            "adopt-name", f"{called!r} can't be a name.", "give --name with up to 64 letters, digits, '.', '-', '_'"
+        )
     adoption = Adoption(
         name=called,
         directory=directory.resolve(),

@@ -31,15 +31,16 @@ def main(argv: Sequence[str]) -> int:
     path = load_settings(os.environ, Path(".env"), needs_slack=False).state_dir / AUDIT_LOG
     log, place = AuditLog(path), visible_line(str(path))
     entries = log.entries(given.last)
-    if not entries and not given.verify:
+    report = log.verify() if given.verify else None
+    if not entries and (report is None or report.intact):
         print(folded(f"No entries in {place}: nobody has asked for or decided anything yet.", columns()))
+        return 0
     for entry in entries:
         when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
         line = visible_line(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
         print(folded(line, columns(), indent=8 * " "))
-    if not given.verify:
+    if report is None:
         return 0
-    report = log.verify()
     for fault in report.faults:
         print(visible_line(f"BROKEN  {fault}"))
     state = "intact" if report.intact else "NOT intact"

@@ -66,6 +66,12 @@ def relaunch_from(
     )
 
 
+def command_of(process: ProcessIdentity) -> str:
+    """The command that ``process`` runs, as for a shell; empty where the system hides it."""
+    seen = _seen(process)
+    return shlex.join(seen.cmdline) if seen else ""
+
+
 def yolo_resume(cmdline: Sequence[str]) -> tuple[str, ...]:
     """The command that goes on where ``cmdline``, of Ultralytics' ``yolo`` program, was; empty for any other."""
     at = next((n for n, word in enumerate(cmdline[:3]) if PurePath(word).name in {"yolo", "ultralytics"}), None)

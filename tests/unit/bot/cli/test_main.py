@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from trainmaster import __main__ as cli
@@ -75,9 +76,20 @@ def test_a_file_where_a_folder_belongs_is_named(capsys: pytest.CaptureFixture[st
     assert "notes.txt is no directory" in capsys.readouterr().err
 
 
-def test_an_empty_audit_log_says_so_and_names_its_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["audit"]) == 0
-    assert "state/audit.jsonl: nobody has asked" in capsys.readouterr().out
+@pytest.mark.parametrize("options", [[], ["--verify"]], ids=["shown", "verified"])
+def test_an_empty_audit_log_says_so_and_names_its_file(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audit", *options]) == 0
+    said = capsys.readouterr().out
+    assert "state/audit.jsonl: nobody has asked" in said
+    assert "intact" not in said
+
+
+def test_an_audit_log_that_was_removed_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    log = Path("state") / "audit.jsonl"
+    AuditLog(log).append("U0ANNA", "rollback.requested", "night", {}, 0.0)
+    log.unlink()
+    assert cli.main(["audit", "--verify"]) == 1
+    assert "0 entries" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", [["audit"], ["doctor"]], ids=" ".join)
@@ -131,3 +143,15 @@ def test_the_help_of_a_verb_is_as_wide_as_the_terminal(
     lines = capsys.readouterr().out.split("\n")
     assert max(map(len, lines)) <= 60
     assert "" in lines[:-1]  # its paragraphs stay apart
+
+
+def test_what_is_adopted_is_shown_with_the_command_of_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    log = tmp_path / "nohup.out"
+    log.touch()
+    words = ["adopt", "--run-dir", str(tmp_path), "--log", str(log), "--name", "exp", "--pid"]
+    assert cli.main([*words, str(os.getpid())]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"Its process {os.getpid()} is: {psutil.Process().cmdline()[0]}" in said
