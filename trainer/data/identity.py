@@ -31,7 +31,7 @@ class DataIdentity:
     """Of the images' places below the folder that holds them all, in the order in which a sampler numbers them; in
     that of their names where no sampler does."""
     labels: str
-    """Of classes, boxes, outlines and keypoints, in the same order."""
+    """Of classes, boxes, outlines, keypoints and phrases, in the same order."""
     sizes: str | None
     """Of the bytes that images, and masks beside them, have on the disk; None where looking took too long."""
 
@@ -42,20 +42,26 @@ class DataIdentity:
         Of a validation set, which is not ``sampled``, the order says nothing: it is that of the images' shapes, and a
         sort may leave those of one shape in another order on another machine.
         """
-        if hasattr(dataset, "im_files"):
-            files, held = list(map(str, dataset.im_files)), list(getattr(dataset, "labels", ()))
-        else:  # ClassificationDataset: (path, class, ...) a sample
-            samples = list(getattr(dataset, "samples", ()))
-            files, held = [str(sample[0]) for sample in samples], [str(sample[1]).encode() for sample in samples]
+        files: list[str] = []
+        held: list[Any] = []
+        beside: list[str] = []
+        joined = getattr(dataset, "datasets", None)
+        for one in joined if joined and isinstance(joined, list | tuple) else [dataset]:  # of a concatenation, each
+            if hasattr(one, "im_files"):
+                files += map(str, one.im_files)
+                held += getattr(one, "labels", ())
+                beside += [str(path) for name in _BESIDE_IMAGES for path in getattr(one, name, None) or ()]
+            else:  # ClassificationDataset: (path, class, ...) a sample
+                samples = list(getattr(one, "samples", ()))
+                files += [str(sample[0]) for sample in samples]
+                held += [str(sample[1]).encode() for sample in samples]
         if not sampled and len(held) == len(files):
             order = sorted(range(len(files)), key=files.__getitem__)
             files, held = [files[index] for index in order], [held[index] for index in order]
-        labels = _parts_of(held) if hasattr(dataset, "im_files") else held
-        beside = [str(path) for name in _BESIDE_IMAGES for path in getattr(dataset, name, None) or ()]
         return cls(
             count=len(files),
             files=_digest(_below(files)),
-            labels=_digest(labels),
+            labels=_digest(_parts_of(held)),
             sizes=_digest_of_sizes([*files, *(beside if sampled else sorted(beside))], clock),
         )
 
@@ -121,9 +127,11 @@ def _below(files: Sequence[str]) -> Iterable[bytes]:
 
 def _parts_of(labels: Iterable[Any]) -> Iterable[bytes]:
     for label in labels:
+        if isinstance(label, bytes):
+            yield label
         if not isinstance(label, Mapping):
             continue
-        for key in ("cls", "bboxes", "segments", "keypoints"):
+        for key in ("cls", "bboxes", "segments", "keypoints", "texts"):
             value = label.get(key)
             for part in value if isinstance(value, list) else [value]:
                 if part is not None:

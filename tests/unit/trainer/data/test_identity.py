@@ -42,11 +42,16 @@ def relabelled(key: str, value: Any) -> SimpleNamespace:
         (relabelled("bboxes", np.array([[0.5, 0.5, 0.1, 0.2]], dtype=np.float32)), "labels are other ones"),
         (relabelled("segments", [np.zeros((3, 2), dtype=np.float32)]), "labels are other ones"),
         (relabelled("keypoints", np.zeros((1, 2, 3), dtype=np.float32)), "labels are other ones"),
+        (relabelled("texts", [["a cat", "kitten"], ["a dog"]]), "labels are other ones"),
     ],
-    ids=["renamed", "another order", "fewer", "class", "box", "outline", "keypoints"],
+    ids=["renamed", "another order", "fewer", "class", "box", "outline", "keypoints", "phrases"],
 )
 def test_other_data_is_told(other: SimpleNamespace, difference: str) -> None:
     assert difference in (DataIdentity.of(other).difference(DataIdentity.of(dataset()).as_record()) or "")
+    first = dataset("/data/digits/more")
+    before = DataIdentity.of(SimpleNamespace(datasets=[first, dataset()])).as_record()
+    concatenated = DataIdentity.of(SimpleNamespace(datasets=[first, other]))
+    assert (difference if len(other.im_files) == 2 else "there are 3 images") in (concatenated.difference(before) or "")
 
 
 def test_a_sample_of_another_class_is_told() -> None:
