@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,19 +43,7 @@ class DataIdentity:
         Of a validation set, which is not ``sampled``, the order says nothing: it is that of the images' shapes, and a
         sort may leave those of one shape in another order on another machine.
         """
-        files: list[str] = []
-        held: list[Any] = []
-        beside: list[str] = []
-        joined = getattr(dataset, "datasets", None)
-        for one in joined if joined and isinstance(joined, list | tuple) else [dataset]:  # of a concatenation, each
-            if hasattr(one, "im_files"):
-                files += map(str, one.im_files)
-                held += getattr(one, "labels", ())
-                beside += [str(path) for name in _BESIDE_IMAGES for path in getattr(one, name, None) or ()]
-            else:  # ClassificationDataset: (path, class, ...) a sample
-                samples = list(getattr(one, "samples", ()))
-                files += [str(sample[0]) for sample in samples]
-                held += [str(sample[1]).encode() for sample in samples]
+        files, held, beside = _held_by(dataset)
         if not sampled and len(held) == len(files):
             order = sorted(range(len(files)), key=files.__getitem__)
             files, held = [files[index] for index in order], [held[index] for index in order]
@@ -71,8 +60,10 @@ class DataIdentity:
 
     def difference(self, record: Mapping[str, Any]) -> str | None:
         """What of it is not as ``record`` (of an earlier :meth:`as_record`) has it, in words; None when all is."""
-        if record.get("count") not in {None, self.count}:
-            return f"there are {self.count} images and were {record['count']}"
+        if (before := record.get("count")) not in {None, self.count}:
+            if before and self.count:
+                return f"there are {self.count} images and were {before}"
+            return f"nobody knows which images there {'were' if self.count else 'are'}"
         if record.get("files") not in {None, self.files}:
             return "the images have other names, or another order"
         if record.get("labels") not in {None, self.labels}:
@@ -110,6 +101,36 @@ def folder_names(root: Path) -> dict[int, str]:
     """The classes of a folder of images a class, as Ultralytics numbers them (``check_cls_dataset``)."""
     train = root / "train"
     return dict(enumerate(sorted(path.name for path in train.iterdir() if path.is_dir()))) if train.is_dir() else {}
+
+
+def inner_of(dataset: Any) -> list[Any]:
+    """The data sets that ``dataset`` is made of: those of a concatenation, or the one that it selects from or wraps;
+    empty where it names images itself."""
+    if hasattr(dataset, "im_files") or hasattr(dataset, "samples"):
+        return []
+    joined = getattr(dataset, "datasets", None)
+    whole = getattr(dataset, "dataset", None)
+    return list(joined) if isinstance(joined, list | tuple) else [] if whole is None else [whole]
+
+
+def _held_by(dataset: Any) -> tuple[list[str], list[Any], list[str]]:
+    """The images of ``dataset``, their labels in the same order, and the images beside them."""
+    if inner := inner_of(dataset):
+        files, labels, beside = (list(chain(*one)) for one in zip(*map(_held_by, inner), strict=True))
+        picked = getattr(dataset, "indices", None)  # of a torch.utils.data.Subset
+        if picked is not None and len(labels) == len(files):
+            files, labels = [files[index] for index in picked], [labels[index] for index in picked]
+        return files, labels, beside
+    if images := _listed(getattr(dataset, "im_files", None)):
+        beside = [str(path) for name in _BESIDE_IMAGES for path in _listed(getattr(dataset, name, None))]
+        return list(map(str, images)), _listed(getattr(dataset, "labels", None)), beside
+    # ClassificationDataset: (path, class, ...) a sample; of a data set of one's own, anything
+    samples = [one for one in _listed(getattr(dataset, "samples", None)) if isinstance(one, list | tuple) and one]
+    return [str(one[0]) for one in samples], ["".join(map(str, one[1:2])).encode() for one in samples], []
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple | np.ndarray) else []
 
 
 def _shown(names: Mapping[int, str], number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from ultralytics.data.utils import IMG_FORMATS
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
-from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
+from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, inner_of, names_difference
 from trainmaster.trainer.data.inventory import DataFiles
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.settings.inputs import listed_names, num_classes
@@ -62,8 +62,7 @@ def files_of(trainer: EngineTrainer) -> DataFiles:
     images: list[str] = []
     labels: list[str] = []
     for loader in (trainer.train_loader, getattr(trainer, "test_loader", None)):
-        whole = getattr(loader, "dataset", None)
-        for dataset in _listed(getattr(whole, "datasets", None)) or [whole]:  # of a concatenation, each
+        for dataset in _leaves_of(getattr(loader, "dataset", None)):
             found = getattr(dataset, "im_files", None)
             if found is None:  # ClassificationDataset: (path, class, ...) a sample; of a dataset of one's own, anything
                 samples = _listed(getattr(dataset, "samples", None))
@@ -73,6 +72,14 @@ def files_of(trainer: EngineTrainer) -> DataFiles:
     data = Path(str(trainer.args.data))
     settings = (str(data),) if data.is_file() else ()
     return DataFiles(images=images, labels=labels, settings=settings, suffixes=frozenset(IMG_FORMATS))
+
+
+def _leaves_of(dataset: Any) -> Iterator[Any]:
+    """The data sets in which ``dataset`` ends that are made of no others."""
+    for one in inner_of(dataset):
+        yield from _leaves_of(one)
+    if not inner_of(dataset):
+        yield dataset
 
 
 def _listed(values: Any) -> list[Any]:
@@ -114,7 +121,11 @@ def require_same_data(
     record = _record(state)
     if not trainer.args.single_cls:
         _refuse_other_classes(layout, state, str(trainer.args.data), trainer.data.get("names"))
-    difference = DataIdentity.of(trainer.train_loader.dataset).difference(record)
+    dataset = trainer.train_loader.dataset
+    identity = DataIdentity.of(dataset)
+    difference = identity.difference(record)
+    if exact and not identity.count:
+        difference = f"nobody knows which images a {type(dataset).__name__} has"
     difference = difference or _difference_of_description(record.get("described"), trainer.data)
     differences = list(filter(None, (difference, _validation_difference(state, trainer) if exact else None)))
     if differences and exact:

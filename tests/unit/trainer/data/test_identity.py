@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch.utils.data import Subset
 
 from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
 from trainmaster.trainer.data.inventory import TAKE_S
@@ -52,6 +53,23 @@ def test_other_data_is_told(other: SimpleNamespace, difference: str) -> None:
     before = DataIdentity.of(SimpleNamespace(datasets=[first, dataset()])).as_record()
     concatenated = DataIdentity.of(SimpleNamespace(datasets=[first, other]))
     assert (difference if len(other.im_files) == 2 else "there are 3 images") in (concatenated.difference(before) or "")
+
+
+def test_a_selection_is_of_the_images_that_it_picks() -> None:
+    joined = SimpleNamespace(datasets=[dataset("/data/digits/more"), dataset()])
+    before = DataIdentity.of(Subset(joined, [3, 0])).as_record()
+    assert DataIdentity.of(Subset(joined, [3, 0])).difference(before) is None
+    told = DataIdentity.of(Subset(joined, [3, 1])).difference(before)
+    assert told == "the images have other names, or another order"
+
+
+@pytest.mark.parametrize("samples", [7, [{"image": "a.png"}], [SimpleNamespace()], [()], None])
+def test_of_what_names_no_images_nothing_is_known(samples: Any) -> None:
+    unknown = DataIdentity.of(SimpleNamespace(samples=samples, im_files=None))
+    assert unknown.count == 0
+    known = DataIdentity.of(dataset())
+    assert unknown.difference(known.as_record()) == "nobody knows which images there are"
+    assert known.difference(unknown.as_record()) == "nobody knows which images there were"
 
 
 def test_a_sample_of_another_class_is_told() -> None:

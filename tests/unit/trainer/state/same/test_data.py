@@ -39,6 +39,7 @@ def trainer_of(dataset: Any) -> EngineTrainer:
             SimpleNamespace(datasets=[SimpleNamespace(im_files=["a.png"]), SimpleNamespace(im_files=["b.png"])]),
             ["a.png", "b.png"],
         ),
+        (SimpleNamespace(dataset=SimpleNamespace(datasets=[SimpleNamespace(im_files=["a.png"])])), ["a.png"]),
         (SimpleNamespace(samples=[{"image": "a.png"}]), []),
         (SimpleNamespace(samples=[SimpleNamespace(), (), (3, "a.png")]), []),
         (SimpleNamespace(samples=7), []),
@@ -92,6 +93,15 @@ def test_what_a_state_does_not_know_is_not_judged(tmp_path: Path, left_out: set[
     for trainer in (trainer_with(None), trainer_with(VALIDATION if "val" not in left_out else SimpleNamespace())):
         assert note_of_validation(state, trainer) is None
         assert require_same_data(RunLayout(tmp_path / "run"), state, trainer, exact=True) is None
+
+
+def test_an_exact_run_is_of_images_that_are_known(tmp_path: Path) -> None:
+    trainer = trainer_with(None)
+    trainer.train_loader.dataset = SimpleNamespace()
+    state, layout = {"data": record_of(trainer, KnownData())}, RunLayout(tmp_path / "run")
+    assert require_same_data(layout, state, trainer, exact=False) is None
+    with pytest.raises(ArgumentsError, match="nobody knows which images a SimpleNamespace has"):
+        require_same_data(layout, state, trainer, exact=True)
 
 
 def test_a_description_that_makes_other_samples_is_other_data(tmp_path: Path) -> None:
