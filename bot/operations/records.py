@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +118,11 @@ class Records:
             detail = {"archive": archive, "entry": entry.seq, "outcome": "cut off: /train archive shows what holds"}
             self.audit.append(entry.actor, _CUT_OFF, subject, detail, now)
 
-    def audit_trail(self, limit: int) -> Reply:
+    async def audit_trail(self, limit: int) -> Reply:
         """The newest entries of the audit log, and whether the whole of it is intact.
 
         Raises:
             StoreError: it cannot be read.
         """
-        return Reply(message=listings.audit_trail(self.audit.entries(limit), self.audit.verify()), private=True)
+        entries, report = self.audit.entries(limit), await asyncio.to_thread(self.audit.verify)
+        return Reply(message=listings.audit_trail(entries, report), private=True)

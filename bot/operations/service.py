@@ -259,7 +259,7 @@ class Operations:
 
     async def _show(self, order: ShowCheckpoints | ShowArchives | ShowAudit) -> Reply:
         if isinstance(order, ShowAudit):
-            return self._records.audit_trail(order.limit)
+            return await self._records.audit_trail(order.limit)
         view = await self._view(order.run)
         looking = isinstance(order, ShowCheckpoints)
         return await (self._records.checkpoints(view) if looking else self._records.archives(view))

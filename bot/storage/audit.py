@@ -122,7 +122,8 @@ class AuditLog:
         return tuple(entry for entry in map(_parse, self._lines()) if entry is not None)[-limit:]
 
     def verify(self) -> AuditReport:
-        """Every line checked against the one before it and the last one against the head.
+        """Every line checked against the one before it and the last one against the head. Entries may be written
+        meanwhile.
 
         Raises:
             StoreError: the file is there and cannot be read.
@@ -130,7 +131,9 @@ class AuditLog:
         faults: list[str] = []
         digests: dict[int, str] = {0: GENESIS}
         last, torn = (0, GENESIS), None
-        for number, line in enumerate(self._lines(), start=1):
+        head = read_json(self._head_path)  # first: an entry that is written from now on moves it
+        data = self._content()
+        for number, line in enumerate(data.splitlines(), start=1):
             entry = _parse(line)
             if entry is None:
                 if torn is not None:
@@ -147,13 +150,12 @@ class AuditLog:
                 faults.append(f"line {number} does not follow entry {last[0]}: lines were left out, moved or put in")
             last = (entry.seq, entry.digest)
             digests[entry.seq] = entry.digest
-        if torn is not None and self._ends_with_newline():
+        if torn is not None and data.endswith(b"\n"):
             faults.append(f"line {torn[0]} is no entry")
-        faults += self._head_faults(last[0], digests)
+        faults += self._head_faults(head, last[0], digests)
         return AuditReport(num_entries=last[0], head=last[1], faults=tuple(faults))
 
-    def _head_faults(self, last_seq: int, digests: Mapping[int, str]) -> list[str]:
-        head = read_json(self._head_path)
+    def _head_faults(self, head: Mapping[str, Any] | None, last_seq: int, digests: Mapping[int, str]) -> list[str]:
         if head is None:
             return [f"{self._head_path.name} is missing"] if last_seq else []
         seq = head.get("seq")
@@ -220,18 +222,15 @@ class AuditLog:
         )
 
     def _lines(self) -> list[bytes]:
+        return self._content().splitlines()
+
+    def _content(self) -> bytes:
         try:
-            return self._path.read_bytes().splitlines()
+            return self._path.read_bytes()
         except FileNotFoundError:
-            return []
+            return b""
         except OSError as error:
             raise StoreError("audit-log", f"{self._path} cannot be read: {error}.", "check its permissions") from error
-
-    def _ends_with_newline(self) -> bool:
-        try:
-            return self._path.read_bytes().endswith(b"\n")
-        except OSError:
-            return False
 
 
 def _shown(value: Any) -> Any:

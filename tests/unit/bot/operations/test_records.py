@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.archive import ArchiveFact
-from trainmaster.bot.core.decisions.order import BringBack, ShowArchives, ShowCheckpoints, StopNow
+from trainmaster.bot.core.decisions.audit import AuditReport
+from trainmaster.bot.core.decisions.order import BringBack, ShowArchives, ShowAudit, ShowCheckpoints, StopNow
 from trainmaster.bot.core.run.facts import CheckpointFact
 from trainmaster.bot.errors import CommandError, OperationError, StoreError
 from trainmaster.bot.operations import listings
@@ -116,6 +118,24 @@ def test_audit_trail_names_people_and_its_own_state(tmp_path: Path) -> None:
     broken = listings.audit_trail(log.entries(), log.verify())
     assert broken.tone is Tone.CRITICAL
     assert "cut off" in broken.body[0]
+
+
+async def test_a_long_audit_log_is_checked_beside_everything_else(
+    world: PaperWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, threads = AuditLog(tmp_path / "audit.jsonl"), set[int]()
+
+    def verify() -> AuditReport:
+        threads.add(threading.get_ident())
+        return AuditLog.verify(log)
+
+    monkeypatch.setattr(log, "verify", verify)
+    world.audit = log  # type: ignore[assignment]
+    world.operations = world.new_operations()
+    reply = await world.operations.perform(ShowAudit())
+    assert reply.message.title == "Audit log: 0 entries, intact"
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_odd_archive_row_is_passed_over() -> None:

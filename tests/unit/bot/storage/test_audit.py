@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainmaster.bot.errors import StoreError
+from trainmaster.bot.storage import audit
 from trainmaster.bot.storage.audit import TORN_ACTION, AuditLog
 
 
@@ -91,6 +92,21 @@ def test_crash_between_line_and_head_is_no_tampering(path: Path) -> None:
     written(path, 1)
     head.write_bytes(before)
     assert log.verify().intact
+
+
+def test_entries_that_another_process_writes_meanwhile_are_no_tampering(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, read_json = AuditLog(path), audit.read_json
+
+    def at_last(head: Path) -> dict[str, object] | None:
+        log.append("U0BEN", "stop.begin", "run-1", {}, 5.0)
+        found = read_json(head)
+        log.append("U0BEN", "stop.yes", "run-1", {}, 6.0)
+        return found
+
+    monkeypatch.setattr(audit, "read_json", at_last)
+    assert log.verify().faults == ()
 
 
 def test_line_cut_off_by_a_crash_is_closed_and_sworn_to(path: Path) -> None:
