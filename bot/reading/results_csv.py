@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -169,12 +170,18 @@ def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
     if not columns or len(cells) != len(columns):
         return None
     numbers = {
-        name: number for name, cell in zip(columns, cells, strict=False) if (number := _number(cell)) is not None
+        name: number for name, cell in zip(columns, cells, strict=False) if (number := _figure(name, cell)) is not None
     }
     epoch = numbers.pop(columns[0], None)
     if epoch is None or not (0 <= epoch < 2**31) or epoch != int(epoch):
         return None
     return ResultsRow(epoch=int(epoch), values=numbers)
+
+
+def _figure(column: str, cell: str) -> float | None:
+    """pandas, which may have written the file anew, leaves a cell empty that was NaN. A trainer leaves none of its
+    training losses out; a validation is not made after every epoch."""
+    return math.nan if not cell and column.startswith("train/") else _number(cell)
 
 
 def _number(cell: str) -> float | None:

@@ -49,6 +49,13 @@ def test_rows_behind_those_that_a_spreadsheet_has_saved_are_read() -> None:
     assert [(row.epoch, row.values["train/box_loss"]) for row in results.rows] == [(1, 1.25), (2, 1.25)]
 
 
+def test_a_training_loss_that_pandas_left_empty_was_nan() -> None:
+    validated_later = plain(2).replace("0.5,0.9", ",")
+    rows = parse_results((PLAIN + plain(1, "") + validated_later).encode()).rows
+    assert [math.isnan(row.values["train/box_loss"]) for row in rows] == [True, False]
+    assert not {"metrics/mAP50(B)", "val/box_loss"} & rows[1].values.keys()
+
+
 @pytest.mark.parametrize(
     ("cell", "holds"),
     [
