@@ -276,7 +276,7 @@ class AdoptedReader:
 
     def _take(self, facts: Iterable[ConsoleFact], now: float) -> list[Event]:
         events: list[Event] = []
-        for fact in facts:
+        for fact in self._happened.of_training(facts):
             self._origin.note(fact)
             if isinstance(fact, Preparing | Started | Resumed):
                 events += self._take_start(fact, now)

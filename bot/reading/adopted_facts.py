@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,18 @@ from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
 from trainmaster.bot.core.run.facts import Event, ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.folding import NOT_NOTABLE
 from trainmaster.bot.reading.console.errors import is_user_stop
-from trainmaster.bot.reading.console.facts import ConsoleFact, FatalError, NanRecovery, Notice, NoticeKind, TrainFrame
+from trainmaster.bot.reading.console.facts import (
+    ConsoleFact,
+    FatalError,
+    NanRecovery,
+    Notice,
+    NoticeKind,
+    Preparing,
+    Resumed,
+    RunBanner,
+    Started,
+    TrainFrame,
+)
 from trainmaster.bot.reading.console.follow import ConsoleLook
 from trainmaster.bot.reading.epoch_rows import PlacedRow
 from trainmaster.bot.reading.tail import TailNote
@@ -43,6 +54,22 @@ class Happened:
         self._counts: Counter[int] = Counter()
         self.ends: list[Event] = []
         """What ended the newest attempt, as long as it has not gone on since."""
+        self._evaluated = False
+        """Whether the final evaluation has begun, which prints the engine's version again."""
+        self._elsewhere = False
+        """Whether a process of the engine began behind the end. Unless it trains, it only validates or exports."""
+
+    def of_training(self, facts: Iterable[ConsoleFact]) -> Iterator[ConsoleFact]:
+        """``facts``, each once it is looked at, without what a process behind the end says that does not train."""
+        for fact in facts:
+            if isinstance(fact, RunBanner):
+                failed = any(one.kind != EventKind.RUN_FINISHED for one in self.ends)
+                self._elsewhere, self._evaluated = failed or self._evaluated, self.finished
+            elif isinstance(fact, Preparing | Started | Resumed | TrainFrame):
+                self._elsewhere = False
+            elif self._elsewhere:
+                continue
+            yield fact
 
     def event(self, kind: EventKind, ts: float, attempt: int, data: dict[str, Any]) -> Event:
         """It happened at ``ts`` in ``attempt``."""
@@ -69,7 +96,7 @@ class Happened:
 
     def goes_on(self) -> None:
         """Nothing so far was the end, or another attempt begins."""
-        self.ends = []
+        self.ends, self._evaluated = [], False
 
     @property
     def noted_ends(self) -> list[list[Any]]:

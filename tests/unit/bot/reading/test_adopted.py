@@ -120,6 +120,37 @@ def test_completion_and_crash_are_seen(adoption: Adoption) -> None:
     assert reader.read(START_TS + 10).state is RunState.FINISHED
 
 
+BANNER = "Ultralytics 8.3.145 🚀 Python-3.11.9 torch-2.5.1 CPU (x)\n"
+COMPLETED = "\n5 epochs completed in 0.100 hours.\n"
+VALIDATION_FAILS = (
+    f"{BANNER}{'mAP50-95)':>75}: 100% ━━━━━━━━━━ 2/2 3.1it/s 0.6s\n"
+    'Traceback (most recent call last):\n  File "val.py", line 3, in <module>\nValueError: no labels\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "cause"),
+    [
+        pytest.param("\nKilled\n", RunState.CRASHED, "Killed", id="behind a death"),
+        pytest.param(COMPLETED + BANNER, RunState.FINISHED, None, id="behind the final evaluation"),
+        pytest.param(COMPLETED, RunState.CRASHED, "ValueError: no labels", id="the final evaluation itself"),
+    ],
+)
+def test_a_validation_behind_the_end_that_fails_is_no_end_of_the_training(
+    adoption: Adoption, end: str, state: RunState, cause: str | None
+) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    _write(adoption, BANNER + HEADER + _frame(4, 3, "1.5") + "\n" + end)
+    reader.read(START_TS + 10)
+    _write(adoption, VALIDATION_FAILS)
+    view = reader.read(START_TS + 20)
+    assert view.state is state
+    assert [one.text("error") for one in view.notable if one.kind == "run_crashed"] == ([cause] if cause else [])
+    _write(adoption, f"{BANNER}Starting training for 5 epochs...\n{HEADER}{_frame(1, 3, '1.5')}\n\nKilled\n")
+    view = reader.read(START_TS + 30)
+    assert (view.attempt, view.state) == (2, RunState.CRASHED)
+
+
 def test_a_log_that_is_not_there_is_told(adoption: Adoption) -> None:
     adoption.log.unlink()
     view = AdoptedReader(adoption, first_seen_ts=START_TS).read(START_TS + 10)
