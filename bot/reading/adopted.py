@@ -322,6 +322,7 @@ class AdoptedReader:
         ended, anew = self._happened.finished, self._first_of_log is None
         if not self._redone and goes_back(frame, self._frame, ended=ended, anew=anew):
             events += self._begin(now, None, announced=False)
+            self._rows.trained.is_met_midway(self._attempt)
         self._log_shows()
         goes_on = self._frame is not None and self._frame.line == 0
         if self._frame is None or goes_on or frame.epoch != self._frame.epoch:

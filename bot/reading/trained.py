@@ -69,6 +69,10 @@ class Trained:
             return
         self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
 
+    def is_met_midway(self, attempt: int) -> None:
+        """``attempt`` has begun, and the console does not show with which epoch."""
+        self._spans[attempt].begins_unseen = True
+
     def noted(self) -> list[list[Any]]:
         """What the console showed of each attempt, as plain JSON."""
         return [[attempt, *astuple(span)] for attempt, span in self._spans.items()]
@@ -220,12 +224,17 @@ class Trained:
 
     def _is_of_an_older(self, attempt: int, epoch: int, row: Losses, place: int, told: Told) -> bool:
         """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not; or
-        has this very row, and ``attempt`` was seen to end the epoch with others, or not at all. Two trainings of one
-        seed have the same, as far as the log shows it."""
+        has this very row, and ``attempt`` was seen to end the epoch with others, or not at all. Of what
+        lies before all that was seen of ``attempt``, only a row that an older one is known not to have is its own. Two
+        trainings of one seed have the same, as far as the log shows it."""
         if self.ended_with(attempt, epoch, row) or told(place, attempt):
             return False
         other = attempt in self._means.get(epoch, {}) or not self._may_be_of(attempt, epoch, ahead=False)
-        older = ((number, told(place, number)) for number in self._spans if number < attempt)
+        older = [(number, told(place, number)) for number in self._spans if number < attempt]
+        span = self._spans.get(attempt)
+        if older and span is not None and span.begins_unseen and span.first is not None and epoch < span.first:
+            known_of_older = {known for _, known in older}
+            return True in known_of_older or False not in known_of_older
         return any(
             (known and other) or (known is not False and self.ended_with(number, epoch, row)) for number, known in older
         )

@@ -151,6 +151,31 @@ def test_a_validation_behind_the_end_that_fails_is_no_end_of_the_training(
     assert (view.attempt, view.state) == (2, RunState.CRASHED)
 
 
+@pytest.mark.parametrize("anew", [True, False], ids=["from the start", "from a checkpoint"])
+def test_a_start_that_was_rotated_away_while_no_bot_looked_hides_no_row_and_moves_none(
+    adoption: Adoption, tmp_path: Path, anew: bool
+) -> None:
+    record, results = tmp_path / "exp.json", adoption.directory / "results.csv"
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS, record=record)
+    _write(adoption, "".join(HEADER + _frame(epoch, 10, f"1.{epoch}") + "\n" for epoch in range(1, 6)))
+    results.write_text(
+        "epoch,time,train/box_loss\n" + "".join(f"{epoch},{epoch}0,1.{epoch}\n" for epoch in range(1, 5 if anew else 4))
+    )
+    reader.read(START_TS + 10)
+    reader.stored()
+    adoption.log.write_text(HEADER + _frame(5, 2, "1.7") + "\r", encoding="utf-8")
+    if anew:
+        results.write_text("epoch,time,train/box_loss\n1,9,nan\n2,19,1.9\n3,29,1.8\n4,39,1.8\n")
+    else:
+        results.write_text(results.read_text() + "4,40,1.4\n")
+    view = AdoptedReader(adoption, first_seen_ts=START_TS, record=record).read(START_TS + 99)
+    assert view.attempt == 2
+    assert {key for key, epoch in view.epochs.items() if epoch.finished and key[0] == 2} == (
+        {(2, epoch) for epoch in range(1, 5)} if anew else set()
+    )
+    assert len(check_nonfinite(view, CheckLimits(), START_TS + 99)) == anew
+
+
 def test_a_log_that_is_not_there_is_told(adoption: Adoption) -> None:
     adoption.log.unlink()
     view = AdoptedReader(adoption, first_seen_ts=START_TS).read(START_TS + 10)
