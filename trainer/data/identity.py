@@ -114,9 +114,13 @@ def inner_of(dataset: Any) -> list[Any]:
 
 
 def _held_by(dataset: Any) -> tuple[list[str], list[Any], list[str]]:
-    """The images of ``dataset``, their labels in the same order, and the images beside them."""
+    """The images of ``dataset``, their labels in the same order, and the images beside them. Nothing where a part of it
+    names none: nobody knows what that part has."""
     if inner := inner_of(dataset):
-        files, labels, beside = (list(chain(*one)) for one in zip(*map(_held_by, inner), strict=True))
+        held = [_held_by(one) for one in inner]
+        if not all(images for images, *_ in held):
+            return [], [], []
+        files, labels, beside = (list(chain(*one)) for one in zip(*held, strict=True))
         picked = getattr(dataset, "indices", None)  # of a torch.utils.data.Subset
         if picked is not None and len(labels) == len(files):
             files, labels = [files[index] for index in picked], [labels[index] for index in picked]

@@ -65,11 +65,12 @@ def test_a_selection_is_of_the_images_that_it_picks() -> None:
 
 @pytest.mark.parametrize("samples", [7, [{"image": "a.png"}], [SimpleNamespace()], [()], None])
 def test_of_what_names_no_images_nothing_is_known(samples: Any) -> None:
-    unknown = DataIdentity.of(SimpleNamespace(samples=samples, im_files=None))
-    assert unknown.count == 0
+    own = SimpleNamespace(samples=samples, im_files=None)
     known = DataIdentity.of(dataset())
-    assert unknown.difference(known.as_record()) == "nobody knows which images there are"
-    assert known.difference(unknown.as_record()) == "nobody knows which images there were"
+    for unknown in (DataIdentity.of(own), DataIdentity.of(SimpleNamespace(datasets=[dataset(), own]))):
+        assert unknown.count == 0
+        assert unknown.difference(known.as_record()) == "nobody knows which images there are"
+        assert known.difference(unknown.as_record()) == "nobody knows which images there were"
 
 
 def test_a_sample_of_another_class_is_told() -> None:
