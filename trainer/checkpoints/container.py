@@ -65,6 +65,8 @@ class Container:
     as_written: bool
     """Every byte around the entries is what ``torch.save`` puts there. The entries' own bytes have a CRC-32; a damage
     or an addition between them shows in nothing else."""
+    has_sums: bool
+    """False of a file saved under ``torch.serialization.set_crc32_options(False)``, whose damage shows in nothing."""
 
 
 def content_of(stream: BinaryIO) -> bytes | mmap:
@@ -99,7 +101,7 @@ def format_of(content: bytes | mmap) -> Format:
 
 
 def open_container(content: bytes | mmap) -> Container:
-    """All entries of the zip that ``content`` is; each checked against its CRC-32.
+    """All entries of the zip that ``content`` is; each checked against its CRC-32 where the file has any.
 
     Raises:
         ForeignZipError: a model exported by TorchScript, a data set: another kind of zip.
@@ -129,19 +131,20 @@ def open_container(content: bytes | mmap) -> Container:
             f"{begins} bytes lie before its first entry: a save that was begun twice, and torch can't load it"
         )
     view = memoryview(content)
+    has_sums = any(info.CRC for info in infos)
     entries: dict[str, memoryview] = {}
     for info in infos:
         name = info.filename.partition("/")[2]
         if name in entries:
             raise DamageError(f"two entries are called {name!r}: what is checked need not be what is loaded")
-        entries[name] = _content(view, info)
+        entries[name] = _content(view, info, has_sums=has_sums)
     if not _VERSION.fullmatch(bytes(entries.get("version", b"3"))):
         raise DamageError("its format is of a version that torch can't load")
     try:
         as_written = _is_as_written(view, infos)
     except struct.error:  # more entries, or a longer name, than its fields can count
         as_written = False
-    return Container(entries, as_written=as_written)
+    return Container(entries, as_written=as_written, has_sums=has_sums)
 
 
 def _refuse_giant_directory(content: bytes | mmap) -> None:
@@ -188,7 +191,7 @@ def _is_as_written(view: memoryview, infos: Sequence[zipfile.ZipInfo]) -> bool:
     return view[place:] == directory + _END_START + sizes + locator + end_record
 
 
-def _content(view: memoryview, info: zipfile.ZipInfo) -> memoryview:
+def _content(view: memoryview, info: zipfile.ZipInfo, *, has_sums: bool) -> memoryview:
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise DamageError(f"{info.filename} is compressed; torch stores")
     header = view[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
@@ -199,6 +202,6 @@ def _content(view: memoryview, info: zipfile.ZipInfo) -> memoryview:
     content = view[start : start + info.file_size]
     if magic != _LOCAL_MAGIC or content.nbytes != info.file_size:
         raise DamageError(f"{info.filename} is cut short")
-    if zlib.crc32(content) != info.CRC:
+    if has_sums and zlib.crc32(content) != info.CRC:
         raise DamageError(f"{info.filename} is not what it was when written (CRC-32)")
     return content

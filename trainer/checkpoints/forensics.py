@@ -227,6 +227,8 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
         doubt += doubtful_counts(top)
     if not container.as_written:
         doubt.append("the bytes around its entries are not those that torch.save writes: damaged, or packed anew")
+    if not container.has_sums:
+        doubt.append("saved without the check sums by which damage shows")
     if code.unfamiliar:
         doubt.append(f"holds classes that are no layers of torch's or Ultralytics': {some(code.unfamiliar)}")
     if doubt:

@@ -283,3 +283,18 @@ def test_a_save_that_was_begun_twice_is_contaminated(tmp_path: Path) -> None:
     assert (found.verdict, "before its first entry" in said(found)) == (CONTAMINATED, True)
     with pytest.raises(RuntimeError, match="zip archive"):
         torch.load(path, weights_only=False)
+
+
+def test_a_file_without_check_sums_is_neither_clean_nor_damaged(whole: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(checkpoint_dict(), plain := whole.with_name("plain.pt"))
+    finally:
+        torch.serialization.set_crc32_options(before)
+    found = judge(plain)
+    assert (found.verdict, found.doubt_stands, said(found)) == (
+        UNKNOWN,
+        False,
+        "saved without the check sums by which damage shows",
+    )
