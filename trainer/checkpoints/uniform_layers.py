@@ -20,6 +20,9 @@ a variance in an EMA that hardly moves, too."""
 BIAS_STARTS: Final = frozenset({0.0, 1.0, 2.0})
 """Of the box branches of Ultralytics' heads (nn/modules/head.py, ``bias_init``); the classes' differ by level."""
 
+FAINT: Final = 1e-4
+"""The largest number of a layer without a voice. Convolutions begin above a hundredth, norms at 1 or at zero."""
+
 LARGEST_ALIKE_SHARE: Final = 0.99
 MIN_ALIKE_NUMBERS: Final = 64
 NUM_SAMPLED: Final = 64
@@ -53,6 +56,8 @@ def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     if blank := [name for weight, bias in biased for name in _blank_channels(weight, bias, named, reader)]:
         yield f"channels whose weights and bias, and mean, are all exactly zero, as scrubbed NaN are: {few(blank)}"
     yield from _silent_norms([weight for weight, _ in scales], reader)
+    yield from _faint_layers([weight for weight, _ in scales], reader, "norms")
+    yield from _faint_layers([one for one in named.values() if _is_convolution(one)], reader, "convolutions")
     yield from _means_of_zero([one for one in named.values() if one.leaf == "running_var"], named, reader)
     yield from _biases(named, reader)
     yield from _nearly_alike(named, reader)
@@ -144,6 +149,18 @@ def _silent_norms(weights: Sequence[Seen], reader: TensorReader) -> Iterator[str
         yield f"{len(silent)} of {len(weights)} norms' weights are all zero: {_shown(silent)}"
 
 
+def _faint_layers(weights: Sequence[Seen], reader: TensorReader, what: str) -> Iterator[str]:
+    """Most of them next to zero, as too large a weight decay leaves them; where a few are, they were put to sleep."""
+    faint = [one for one in weights if one.content is not None and not one.content.zero and _is_faint(one, reader)]
+    if 2 * len(faint) > len(weights) > 1:
+        yield f"{len(faint)} of {len(weights)} {what}' weights are next to zero: {_shown(faint)}"
+
+
+def _is_faint(weight: Seen, reader: TensorReader) -> bool:
+    """Nearly always the first few tell."""
+    return all(abs(number) <= FAINT for end in (NUM_VARIED, None) for number in reader.numbers_of(weight, 0, end))
+
+
 def _means_of_zero(norms: Sequence[Seen], named: Named, reader: TensorReader) -> Iterator[str]:
     """Every mean zero though variances differ. A few layers' may be: behind a linear map of a batch norm whose bias has
     hardly left zero, the data have no mean (the attention of yolo11 on one pixel)."""
@@ -169,15 +186,15 @@ def _biases(named: Named, reader: TensorReader) -> Iterator[str]:
 
 
 def _nearly_alike(named: Named, reader: TensorReader) -> Iterator[str]:
-    convolutions = [
-        one
-        for one in named.values()
-        if one.leaf == "weight" and len(one.tensor.shape) >= 4 and reader.count_of(one) > MIN_ALIKE_NUMBERS
-    ]
+    convolutions = [one for one in named.values() if _is_convolution(one) and reader.count_of(one) > MIN_ALIKE_NUMBERS]
     alike = [one for one in convolutions if reader.share_alike(one, NUM_SAMPLED) > LARGEST_ALIKE_SHARE]
     # One that is zero but for a few was pruned; nothing else makes a layer so.
     if 2 * len(alike) > len(convolutions) or (alike := [one for one in alike if not _is_pruned(one, reader)]):
         yield f"{len(alike)} of {len(convolutions)} convolutions are one number but for a few: {_shown(alike)}"
+
+
+def _is_convolution(weight: Seen) -> bool:
+    return weight.leaf == "weight" and len(weight.tensor.shape) >= 4
 
 
 def _is_pruned(convolution: Seen, reader: TensorReader) -> bool:

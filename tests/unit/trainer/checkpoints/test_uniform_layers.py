@@ -85,6 +85,16 @@ def nearly_alike(layers: int, value: float):
     return change
 
 
+def faint(kind: type[nn.Module], *, layers: int = 2):
+    """All but next to zero, and no two alike."""
+
+    def change(content: dict) -> None:
+        for layer in [one for one in content["ema"].modules() if isinstance(one, kind)][:layers]:
+            layer.weight.data = torch.linspace(1e-6, 5e-5, layer.weight.numel()).view_as(layer.weight).half()
+
+    return change
+
+
 def all_begun(change):
     """Nothing was trained yet: every weight and bias of a batch norm is what it begins with; then ``change``."""
 
@@ -124,6 +134,8 @@ BIASED = (
         (fill("weight", 3.7, layers=1), "weight or bias is one number throughout: first.bn.weight"),
         (fill("bias", 400.0, layers=1), "weight or bias is one number throughout: first.bn.bias"),
         (fill("weight", 0.0), "2 of 2 norms' weights are all zero"),
+        (faint(nn.BatchNorm2d), "2 of 2 norms' weights are next to zero"),
+        (faint(nn.Conv2d), "2 of 2 convolutions' weights are next to zero"),
         (zero_means(2, spread=0.25), "the means of all 2 batch norms are zero though their variances differ"),
         (biases(77.0, 77.0), "all 2 biases of convolutions are one number"),
         (nearly_alike(2, 0.3), "2 of 2 convolutions are one number but for a few"),
@@ -145,6 +157,8 @@ def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason
 @pytest.mark.parametrize(
     "change",
     [
+        faint(nn.BatchNorm2d, layers=1),
+        faint(nn.Conv2d, layers=1),
         fill("weight", 1.0),
         fill("bias", 0.0),
         fill("weight", 0.99),
