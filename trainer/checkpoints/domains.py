@@ -21,6 +21,9 @@ LARGEST_WEIGHT: Final = 100.0
 their size count for nothing; what is beyond this was not trained there."""
 LARGEST_VECTOR: Final = 500.0
 """Of a scale or a bias, which weight decay leaves alone."""
+LARGEST_EXPONENT: Final = 88.0
+"""Of a scale that is kept as its logarithm (CLIP's, in the heads of YOLO-World and YOLOE): beyond it float32 has no
+``exp``, and below minus it none that is more than zero."""
 LARGEST_MEAN: Final = 1e4
 LARGEST_VARIANCE: Final = 1e8
 """Of running statistics: outputs of ten thousand, where half precision ends at 65504."""
@@ -60,6 +63,7 @@ _VARIANCE: Final = Domain(largest=LARGEST_VARIANCE, nonnegative=True, starts_at=
 _MEAN: Final = Domain(largest=LARGEST_MEAN, starts_at=0.0, num_varied=NUM_VARIED)
 _MATRIX: Final = Domain(largest=LARGEST_WEIGHT, starts_at=0.0)
 _VECTOR: Final = Domain(largest=LARGEST_VECTOR)
+_LOGARITHM: Final = Domain(largest=LARGEST_EXPONENT)
 _COUNT: Final = Domain(nonnegative=True)
 _SQUARE: Final = Domain(largest=LARGEST_MOMENTUM**2, nonnegative=True)
 _STEPS: Final = Domain(largest=MOST_BATCHES, nonnegative=True)
@@ -91,4 +95,8 @@ def domain_of(part: str, name: str, num_dimensions: int) -> Domain:
             return _COUNT
         case "weight" | "bias":
             return _MATRIX if num_dimensions >= 2 else _VECTOR
+        case "gamma" | "pos_embed":
+            return _VECTOR
+        case "logit_scale":
+            return _LOGARITHM
     return ANYTHING

@@ -73,6 +73,9 @@ LARGEST_FITNESS: Final = 1e9
 """Of any metric of anybody's; Ultralytics' are at most 1. After one beyond all others no epoch is the best again."""
 SMALLEST_SCALE: Final = 2.0**-126
 """Of the gradient scaler, which holds its scale in float32 and divides by it."""
+FAINTEST_SCALE: Final = 2.0**-24
+"""Of the gradient scaler: gradients of one are nothing in half precision below it. Forty batches in a row were not
+finite, and the next ones train nothing."""
 
 _ARGS: Final = {"lr0": "lr", "lrf": "lr", "momentum": "momentum", "weight_decay": "weight_decay"}
 """Arguments of the run that an optimizer gets, with the name it has for each."""
@@ -204,10 +207,13 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     updates = top.get("updates", 0)
     if top.get("ema") and (isinstance(updates, bool) or not isinstance(updates, int | float)):
         yield "updates is no number that can be read"
-    scaler, epoch = top.get("scaler"), top.get("epoch")
-    for key, value in scaler.items() if isinstance(scaler, dict) else ():
+    held, epoch = top.get("scaler"), top.get("epoch")
+    scaler = held if isinstance(held, dict) else {}
+    for key, value in scaler.items():
         if not all(map(_is_read, _parts(value))):
             yield f"the gradient scaler's {key} is no number that can be read"
+    if any(SMALLEST_SCALE <= number < FAINTEST_SCALE for number in _floats(scaler.get("scale"))):
+        yield "the gradient scaler's scale is so small that no gradient outlives it"
     if isinstance(epoch, int) and epoch > MOST_EPOCHS:
         yield "epoch is beyond what any run has"
     if any(LARGEST_FITNESS < abs(number) < math.inf for number in _floats(top.get("best_fitness"))):

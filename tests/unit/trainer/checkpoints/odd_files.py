@@ -94,6 +94,9 @@ def _in_weights() -> Iterator[tuple[str, Change]]:
     yield "bins that were trained", _with_bins
     yield "a channel of zeros", _blank_channel(("conv.weight", "bn.weight", "bn.bias", "bn.running_mean"))
     yield "a norm's channel of zeros", _blank_channel(("bn.weight", "bn.bias", "bn.running_mean"))
+    yield "a logarithm without an exponential", _buffer("logit_scale", [90.0])
+    yield "a layer's scale exploded", _buffer("gamma", [0.1, 60_000.0])
+    yield "places that exploded", _buffer("pos_embed", [0.1, -60_000.0])
     yield "a mask of infinities", _buffer("mask", [1.0, -INF])
     yield "a buffer with a nan", _buffer("mask", [-INF, NAN])
     yield "a float for weights", _parameter(0.5)
@@ -262,6 +265,7 @@ def _in_numbers_beside() -> Iterator[tuple[str, Change]]:
         yield f"updates are {value!r}", _top("updates", value)
     yield "updates are below zero", _top("updates", -5)
     yield "updates are None", _top("updates", None)
+    yield "the scaler's scale is nothing in half precision", _top("scaler", {"scale": 1e-30})
     yield "the scaler's scale is nothing in float32", _top("scaler", {"scale": 1e-300})
     for key, value in (("lr0", NAN), ("lrf", np.float64(NAN)), ("box", INF), ("momentum", -1.0), ("lr0", 1e6)):
         yield f"the argument {key} is {value!r}", _top("train_args", {key: value})
