@@ -162,6 +162,13 @@ class TensorReader:
         (first,) = numbers(view[:width], seen.form)
         return first
 
+    def exceeds(self, seen: Seen, magnitude: float) -> bool:
+        """Whether a floating tensor holds a number so large or larger, of either sign."""
+        assert seen.form is not None
+        view = self._bytes_of(seen.tensor, seen.form.num_bytes)
+        self._count_looked(view.nbytes)
+        return self.look(view, seen.form, Domain(largest=magnitude)).exploded
+
     def repeats_after(self, seen: Seen, num_values: int) -> bool:
         """Whether a floating tensor holds its first ``num_values`` numbers over and over."""
         assert seen.form is not None

@@ -158,7 +158,8 @@ def _faint_layers(weights: Sequence[Seen], reader: TensorReader, what: str) -> I
 
 def _is_faint(weight: Seen, reader: TensorReader) -> bool:
     """Nearly always the first few tell."""
-    return all(abs(number) <= FAINT for end in (NUM_VARIED, None) for number in reader.numbers_of(weight, 0, end))
+    first = reader.numbers_of(weight, 0, NUM_VARIED)
+    return max(map(abs, first), default=1.0) < FAINT and not reader.exceeds(weight, FAINT)
 
 
 def _means_of_zero(norms: Sequence[Seen], named: Named, reader: TensorReader) -> Iterator[str]:
