@@ -34,6 +34,11 @@ NUM_WALKS: Final = 2
 _OF_EVERY_MODULE: Final = frozenset(vars(nn.Module()))
 """Where torch keeps a module's weights, buffers and hooks."""
 
+_NAMES: Final = str | torch.device | torch.dtype | None
+"""What is no number, and stands where one will be or says of what one is."""
+_NOTHING: Final = object()
+"""Where there is no such place."""
+
 _Path = tuple[Any, ...]
 """From the criterion on; or a class or a module, and the name of what it holds itself."""
 
@@ -92,8 +97,6 @@ class OwnNumbers:
         What is not finite, or leapt, is noted as it was before: a batch without labels is good with that, too.
         """
         criterion = self._criterion
-        if self._noted_in < 0:
-            self._before = {}
         if self._noted_of is not criterion or self._noted_in != epoch:
             self._noted_of, self._noted_in, self._walks_left = criterion, epoch, NUM_WALKS
         if not self._walks_left:
@@ -108,7 +111,8 @@ class OwnNumbers:
                 for path, value in found.items()
                 if path in before and self._has_changed(path, value, before[path], versions)
             }
-            self._before = {path: _noted(value, before[path]) for path, value in changed.items()} | self._before
+            known = self._before if self._is_known else {}
+            self._before = {path: _noted(value, before[path]) for path, value in changed.items()} | known
             self._is_known = True
         self._kept = {
             path: _noted(value, before.get(path)) if _is_possible(path, value) else before.get(path, value)
@@ -119,12 +123,9 @@ class OwnNumbers:
     def meet(self) -> None:
         """A batch is about to meet the criterion, which is made for the first. No read."""
         self._note_all()
-        self._met = {}
-        for path, before in self._before.items():
-            if _is_number(now := self._at(path)):
-                self._before[path] = _noted(now, before)
-                if isinstance(now, torch.Tensor):
-                    self._met[path] = _version(now)
+        held, sound = self._held(), self._before if self._is_known else self._kept
+        self._before |= {path: _noted(now, sound.get(path)) for path, now in held.items()}
+        self._met = {path: _version(now) for path, now in held.items() if isinstance(now, torch.Tensor)}
 
     def start_window(self) -> None:
         """An accumulation window begins at what is held now. No read."""
@@ -145,16 +146,19 @@ class OwnNumbers:
             self._put_back(kept)
 
     def _changing(self) -> dict[_Path, Any]:
-        """What the making of a loss changes, as it is now; all until that is known."""
+        """What the making of a loss changes, as it is now."""
+        return {path: _copied(value) for path, value in self._held().items()}
+
+    def _held(self) -> dict[_Path, Any]:
+        """What the making of a loss changes, itself; all until that is known."""
         if not self._is_known:
-            return {path: _copied(value) for path, value in self._numbers_in(self._criterion)}
-        return {path: _copied(now) for path in self._before if _is_number(now := self._at(path))}
+            return dict(self._numbers_in(self._criterion))
+        return {path: now for path in self._before if _is_noted(now := self._at(path))}
 
     @torch.no_grad()
     def _put_back(self, kept: Mapping[_Path, Any]) -> None:
         for path, value in kept.items():
-            if _is_number(self._at(path)):
-                self._put(path, value)
+            self._put(path, value)
 
     def _note_all(self) -> None:
         """The first batch may be a bad one, and nothing is known yet of what a loss changes."""
@@ -173,15 +177,15 @@ class OwnNumbers:
         """What the making of a loss changes is as it was before that of the batch in work. No read."""
         for path, before in self._before.items():
             now = self._at(path)
-            untouched = isinstance(now, torch.Tensor) and self._met.get(path) == _version(now)
-            if _is_number(now) and not untouched:
+            touched = not isinstance(now, torch.Tensor) or self._met.get(path) != _version(now)
+            if touched:
                 self._put(path, before)
 
     def _has_changed(self, path: _Path, now: Any, before: Any, versions: dict[_Path, tuple[int, int]]) -> bool:
         """Since the last walk; of a tensor by torch's count of writes, which reads no device."""
         if isinstance(now, torch.Tensor):
-            return path in versions and versions[path] != self._versions[path]
-        if isinstance(now, tuple) and not all(isinstance(part, int | float) for part in now):
+            return versions.get(path) != self._versions[path]
+        if isinstance(now, tuple) and not all(isinstance(part, int | float | _NAMES) for part in now):
             return False  # to compare tensors would read a device
         if isinstance(now, np.ndarray) or isinstance(before, np.ndarray | torch.Tensor):
             return not (isinstance(before, np.ndarray) and np.array_equal(now, before, equal_nan=True))
@@ -199,7 +203,7 @@ class OwnNumbers:
         self._replaced = {}
         for path, kept in self._kept.items():
             now = self._at(path)
-            if now is None or not _is_number(now) or not (_is_finite(kept) and _is_possible(path, kept)):
+            if not _is_noted(now) or not (_is_finite(kept) and _is_possible(path, kept)):
                 continue
             if _is_finite(now) and _is_possible(path, now):
                 if not leaps or not _leapt(now, kept):
@@ -219,6 +223,7 @@ class OwnNumbers:
         given_back = replaced.keys() - self._replaced.keys()
         for path in given_back:
             self._put(path, replaced[path])
+        self._before |= {path: replaced[path] for path in given_back & self._before.keys()}
         return len(given_back | (healed & self._healed))
 
     @property
@@ -244,7 +249,7 @@ class OwnNumbers:
                 continue
             seen.add(id(item))
             for key, value in slots.items() if isinstance(slots, dict) else enumerate(slots):
-                if _is_number(value):
+                if _is_noted(value):
                     yield (*path, key), value
                 elif not callable(value) or hasattr(value, "__dict__"):
                     waiting.append((value, (*path, key)))
@@ -252,7 +257,7 @@ class OwnNumbers:
                 classes |= dict.fromkeys(_classes_beside(type(item)))
         for one in classes:
             for name, value in list(vars(one).items()):
-                if _is_number(value) and not name.startswith("__"):
+                if _is_noted(value) and not name.startswith("__"):
                     yield (one, name), value
         for module in modules:
             yield from (((module, *path), value) for path, value in _carried_by(module))
@@ -273,8 +278,8 @@ class OwnNumbers:
     def _at(self, path: _Path) -> Any:
         slots = self._holder_of(path)
         with suppress(LookupError, TypeError):
-            return None if slots is None else slots[path[-1]]
-        return None
+            return _NOTHING if slots is None else slots[path[-1]]
+        return _NOTHING
 
     def _put(self, path: _Path, value: Any) -> None:
         slots, now = self._holder_of(path), self._at(path)
@@ -283,7 +288,7 @@ class OwnNumbers:
             now.copy_(value)
         elif isinstance(now, np.ndarray) and isinstance(value, np.ndarray) and now.shape == value.shape:
             np.copyto(now, value)
-        elif slots is not None:
+        elif slots is not None and _is_noted(now) and now is not value:  # a member of an enumeration can't be set
             slots[path[-1]] = _copied(value)
 
 
@@ -294,7 +299,7 @@ def _carried_by(module: nn.Module) -> Iterator[tuple[_Path, Any]]:
             continue
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for path, one in [((key,), value), *(((key, place), part) for place, part in inner)]:
-            if _is_number(one) and not (isinstance(one, torch.Tensor) and one.requires_grad):
+            if _is_noted(one) and not (isinstance(one, torch.Tensor) and one.requires_grad):
                 yield path, one
 
 
@@ -332,21 +337,21 @@ def _slots_of(item: Any) -> dict[Any, Any] | list[Any] | None:
     return slots if isinstance(slots, dict | list) else None
 
 
-def _is_number(value: Any) -> bool:
-    """Whether it is one, or several that go together."""
+def _is_noted(value: Any) -> bool:
+    """Whether it is a number or several, or what says whether there are any yet: nothing, a flag, a name."""
     if isinstance(value, torch.Tensor):
-        return value.is_floating_point() and value.layout is torch.strided and not value.is_meta
+        return value.layout is torch.strided and not value.is_meta
     if isinstance(value, np.ndarray):
-        return bool(value.dtype.kind == "f")
+        return bool(value.dtype.kind in "fiub")
     if isinstance(value, tuple):
-        return bool(value) and all(map(_is_number, value))
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        return bool(value) and all(map(_is_noted, value))
+    return isinstance(value, int | float | np.number | _NAMES)
 
 
 @torch.no_grad()
 def _noted(value: Any, before: Any) -> Any:
     """``value`` for later, or ``before`` where it can't be meant; of tensors it is found out on their device."""
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
         now = value.detach()
         if not isinstance(before, torch.Tensor) or not _is_alike(before, now) or not now.numel():
             return now.clone()
@@ -382,9 +387,9 @@ def _is_finite(value: Any) -> bool:
 def _size(value: Any) -> float:
     """The largest magnitude of ``value``; 0 of what is no number."""
     if isinstance(value, torch.Tensor):
-        return float(value.detach().abs().amax()) if value.numel() else 0.0
+        return float(value.detach().abs().amax()) if value.numel() and value.is_floating_point() else 0.0
     if isinstance(value, np.ndarray):
-        return float(np.abs(value).max()) if value.size else 0.0
+        return float(np.abs(value).max()) if value.size and value.dtype.kind == "f" else 0.0
     if isinstance(value, tuple):
         sizes = [_size(part) for part in value]
         return max(sizes) if all(map(math.isfinite, sizes)) else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,20 @@ class Wise:
     mean = 1.0
 
 
+class Reduction(StrEnum):
+    """Beside it, what can't be written to."""
+
+    MEAN = "mean"
+
+
 class Measured(Criterion):
     """Measures each loss by what it knows of those before it."""
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
         self.mean, self.seen, self.sizes, self.shares = 1.0, 0, torch.ones(2), np.ones(2)
+        self.begun, self.first, self.unit = False, None, ""
+        self.counts, self.places = torch.zeros(2, dtype=torch.int64), np.zeros(2, dtype=np.int64)
         Wise.mean = 1.0
         self.carried: Any = scene.model.layer
         self.carried.mean, self.carried.size, self.carried.means = 1.0, torch.ones(1), {"of": 1.0}
@@ -33,6 +42,10 @@ class Measured(Criterion):
         loss, items = super()._loss(batch, preds)
         size = float(loss.detach().sum()) / 10
         self.seen += 1
+        self.counts += 1
+        self.places += 1
+        if not self.begun:
+            self.begun, self.first, self.unit = True, loss.detach().sum() / 10, str(loss.dtype)
         self.mean = 0.9 * self.mean + 0.1 * size
         Wise.mean = 0.9 * Wise.mean + 0.1 * size
         self.sizes.mul_(0.9).add_(0.1 * size)
@@ -40,6 +53,7 @@ class Measured(Criterion):
         self.carried.mean = self.carried.means["of"] = 0.9 * self.carried.mean + 0.1 * size
         self.carried.size = 0.9 * self.carried.size + 0.1 * size
         loss = loss / self.carried.mean / self.carried.size
+        loss = loss / self.first
         return loss / self.mean / Wise.mean / self.sizes.mean() / self.shares.mean() * (1 + 0.01 * self.seen), items
 
     __call__ = _loss
@@ -47,12 +61,13 @@ class Measured(Criterion):
     @property
     def known(self) -> list[Any]:
         carried = [self.carried.mean, self.carried.size.tolist(), dict(self.carried.means)]
-        return [self.mean, self.seen, self.sizes.tolist(), self.shares.tolist(), Wise.mean, *carried]
+        begun = [self.begun, self.first, self.unit, self.counts.tolist(), self.places.tolist()]
+        return [self.mean, self.seen, self.sizes.tolist(), self.shares.tolist(), Wise.mean, *carried, *begun]
 
 
 def test_what_a_criterion_measures_losses_by_keeps_no_trace_of_a_bad_batch() -> None:
     known, losses = [], []
-    for bad in ((), (0, 3, 5)):
+    for bad in ((), (0, 3, 5), (1, 2)):
         torch.manual_seed(3)
         scene = Scene()
         criterion = Measured(scene)
@@ -64,8 +79,8 @@ def test_what_a_criterion_measures_losses_by_keeps_no_trace_of_a_bad_batch() -> 
             losses[-1].append(criterion.train(batch))
         known.append(criterion.known)
         assert [verdict.reason is not None for verdict in scene.verdicts].count(True) == len(bad)
-    assert known[0] == known[1]
-    assert losses[0] == losses[1]
+    assert known[0] == known[1] == known[2]
+    assert losses[0] == losses[1] == losses[2]
     assert not [one for one in scene.told if isinstance(one, StateHealed)]
 
 
