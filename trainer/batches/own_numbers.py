@@ -203,7 +203,7 @@ class OwnNumbers:
         self._replaced = {}
         for path, kept in self._kept.items():
             now = self._at(path)
-            if not _is_noted(now) or not (_is_finite(kept) and _is_possible(path, kept)):
+            if kept is None or not _is_noted(now) or not (_is_finite(kept) and _is_possible(path, kept)):
                 continue
             if _is_finite(now) and _is_possible(path, now):
                 if not leaps or not _leapt(now, kept):
