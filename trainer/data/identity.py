@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +16,9 @@ import numpy as np
 
 from trainmaster.trainer.checkpoints.naming import some
 from trainmaster.trainer.data.inventory import TAKE_S
+from trainmaster.trainer.data.samples import Samples
 
 NUM_NAMES_SHOWN: Final = 5
-_BESIDE_IMAGES: Final = ("mask_files", "depth_files")
-"""What a data set of Ultralytics' names of labels that are images themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,8 @@ class DataIdentity:
         Of a validation set, which is not ``sampled``, the order says nothing: it is that of the images' shapes, and a
         sort may leave those of one shape in another order on another machine.
         """
-        files, held, beside = _held_by(dataset)
+        samples = Samples.of(dataset)
+        files, held, beside = (samples.images, samples.labels, samples.beside) if samples.all_named else ([], [], [])
         if not sampled and len(held) == len(files):
             order = sorted(range(len(files)), key=files.__getitem__)
             files, held = [files[index] for index in order], [held[index] for index in order]
@@ -101,40 +100,6 @@ def folder_names(root: Path) -> dict[int, str]:
     """The classes of a folder of images a class, as Ultralytics numbers them (``check_cls_dataset``)."""
     train = root / "train"
     return dict(enumerate(sorted(path.name for path in train.iterdir() if path.is_dir()))) if train.is_dir() else {}
-
-
-def inner_of(dataset: Any) -> list[Any]:
-    """The data sets that ``dataset`` is made of: those of a concatenation, or the one that it selects from or wraps;
-    empty where it names images itself."""
-    if hasattr(dataset, "im_files") or hasattr(dataset, "samples"):
-        return []
-    joined = getattr(dataset, "datasets", None)
-    whole = getattr(dataset, "dataset", None)
-    return list(joined) if isinstance(joined, list | tuple) else [] if whole is None else [whole]
-
-
-def _held_by(dataset: Any) -> tuple[list[str], list[Any], list[str]]:
-    """The images of ``dataset``, their labels in the same order, and the images beside them. Nothing where a part of it
-    names none: nobody knows what that part has."""
-    if inner := inner_of(dataset):
-        held = [_held_by(one) for one in inner]
-        if not all(images for images, *_ in held):
-            return [], [], []
-        files, labels, beside = (list(chain(*one)) for one in zip(*held, strict=True))
-        picked = getattr(dataset, "indices", None)  # of a torch.utils.data.Subset
-        if picked is not None and len(labels) == len(files):
-            files, labels = [files[index] for index in picked], [labels[index] for index in picked]
-        return files, labels, beside
-    if images := _listed(getattr(dataset, "im_files", None)):
-        beside = [str(path) for name in _BESIDE_IMAGES for path in _listed(getattr(dataset, name, None))]
-        return list(map(str, images)), _listed(getattr(dataset, "labels", None)), beside
-    # ClassificationDataset: (path, class, ...) a sample; of a data set of one's own, anything
-    samples = [one for one in _listed(getattr(dataset, "samples", None)) if isinstance(one, list | tuple) and one]
-    return [str(one[0]) for one in samples], ["".join(map(str, one[1:2])).encode() for one in samples], []
-
-
-def _listed(values: Any) -> list[Any]:
-    return list(values) if isinstance(values, list | tuple | np.ndarray) else []
 
 
 def _shown(names: Mapping[int, str], number: int) -> str:

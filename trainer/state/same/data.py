@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +11,9 @@ from ultralytics.data.utils import IMG_FORMATS
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
-from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, inner_of, names_difference
+from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
 from trainmaster.trainer.data.inventory import DataFiles
+from trainmaster.trainer.data.samples import Samples
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.settings.inputs import listed_names, num_classes
 
@@ -59,36 +59,15 @@ def described(data: Mapping[str, Any]) -> dict[str, str]:
 
 def files_of(trainer: EngineTrainer) -> DataFiles:
     """Which files ``trainer`` trains on and validates with."""
-    images: list[str] = []
-    labels: list[str] = []
-    for loader in (trainer.train_loader, getattr(trainer, "test_loader", None)):
-        for dataset in _leaves_of(getattr(loader, "dataset", None)):
-            found = getattr(dataset, "im_files", None)
-            if found is None:  # ClassificationDataset: (path, class, ...) a sample; of a dataset of one's own, anything
-                samples = _listed(getattr(dataset, "samples", None))
-                found = [one[0] for one in samples if isinstance(one, list | tuple) and one]
-            images += _paths(found)
-            labels += _paths(getattr(dataset, "label_files", None))
+    loaders = (trainer.train_loader, getattr(trainer, "test_loader", None))
+    trained, validated = (Samples.of(getattr(loader, "dataset", None)) for loader in loaders)
     data = Path(str(trainer.args.data))
-    settings = (str(data),) if data.is_file() else ()
-    return DataFiles(images=images, labels=labels, settings=settings, suffixes=frozenset(IMG_FORMATS))
-
-
-def _leaves_of(dataset: Any) -> Iterator[Any]:
-    """The data sets in which ``dataset`` ends that are made of no others."""
-    for one in inner_of(dataset):
-        yield from _leaves_of(one)
-    if not inner_of(dataset):
-        yield dataset
-
-
-def _listed(values: Any) -> list[Any]:
-    return list(values) if isinstance(values, list | tuple) else []
-
-
-def _paths(values: Any) -> list[str]:
-    """Those of ``values`` that name a file."""
-    return [str(value) for value in _listed(values) if isinstance(value, str | os.PathLike)]
+    return DataFiles(
+        images=trained.images + validated.images,
+        labels=trained.label_files + validated.label_files,
+        settings=(str(data),) if data.is_file() else (),
+        suffixes=frozenset(IMG_FORMATS),
+    )
 
 
 def require_same_classes(layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:

@@ -63,6 +63,14 @@ def test_a_selection_is_of_the_images_that_it_picks() -> None:
     assert told == "the images have other names, or another order"
 
 
+@pytest.mark.parametrize("labels", [None, [b"of all of them"]], ids=["unlabelled", "labels of another kind"])
+def test_a_selection_of_images_is_known_whatever_their_labels_are(labels: Any) -> None:
+    before = DataIdentity.of(Subset(dataset(labels=labels), [0]))
+    assert before.count == 1
+    told = DataIdentity.of(Subset(dataset(labels=labels), [1])).difference(before.as_record())
+    assert told == "the images have other names, or another order"
+
+
 @pytest.mark.parametrize("samples", [7, [{"image": "a.png"}], [SimpleNamespace()], [()], None])
 def test_of_what_names_no_images_nothing_is_known(samples: Any) -> None:
     own = SimpleNamespace(samples=samples, im_files=None)

@@ -40,6 +40,17 @@ def trainer_of(dataset: Any) -> EngineTrainer:
             ["a.png", "b.png"],
         ),
         (SimpleNamespace(dataset=SimpleNamespace(datasets=[SimpleNamespace(im_files=["a.png"])])), ["a.png"]),
+        (
+            SimpleNamespace(dataset=SimpleNamespace(im_files=["a.png", "b.png", "c.png"]), indices=[2, 0]),
+            ["c.png", "a.png"],
+        ),
+        (
+            SimpleNamespace(
+                dataset=SimpleNamespace(datasets=[SimpleNamespace(), SimpleNamespace(im_files=["a.png"])]), indices=[7]
+            ),
+            ["a.png"],
+        ),
+        (SimpleNamespace(samples=["a.png", Path("b.png")]), ["a.png", "b.png"]),
         (SimpleNamespace(samples=[{"image": "a.png"}]), []),
         (SimpleNamespace(samples=[SimpleNamespace(), (), (3, "a.png")]), []),
         (SimpleNamespace(samples=7), []),
