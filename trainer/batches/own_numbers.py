@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,16 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainmaster.trainer.batches.batch_guard import ABSURD
-from trainmaster.trainer.batches.healing import float_of
+from trainmaster.trainer.batches.noting import copied, has_changed, has_leapt, is_finite, is_noted, noted
 from trainmaster.trainer.batches.own_buffers import is_plain
 from trainmaster.trainer.checkpoints.module_settings import ModuleSetting, impossible_among
 
 MAX_DEPTH: Final = 4
 """Objects within objects: an end-to-end criterion holds two, and each an assigner."""
-
-LEAP: Final = 1e6
-"""Times what a good batch was judged with: nobody turns a gain up so far, and beyond :data:`ABSURD` none trains."""
 
 _GUARD: Final = __name__.partition(".")[0]
 """Whose own objects are none of the criterion's, wherever it holds them."""
@@ -34,8 +29,6 @@ NUM_WALKS: Final = 2
 _OF_EVERY_MODULE: Final = frozenset(vars(nn.Module()))
 """Where torch keeps a module's weights, buffers and hooks."""
 
-_NAMES: Final = str | torch.device | torch.dtype | None
-"""What is no number, and stands where one will be or says of what one is."""
 _NOTHING: Final = object()
 """Where there is no such place."""
 
@@ -112,19 +105,16 @@ class OwnNumbers:
                 if path in before and self._has_changed(path, value, before[path], versions)
             }
             known = self._before if self._is_known else {}
-            self._before = {path: _noted(value, before[path]) for path, value in changed.items()} | known
+            self._before = {path: _noted(path, value, before[path]) for path, value in changed.items()} | known
             self._is_known = True
-        self._kept = {
-            path: _noted(value, before.get(path)) if _is_possible(path, value) else before.get(path, value)
-            for path, value in found.items()
-        }
+        self._kept = {path: _noted(path, value, before.get(path)) for path, value in found.items()}
 
     @torch.no_grad()
     def meet(self) -> None:
         """A batch is about to meet the criterion, which is made for the first. No read."""
         self._note_all()
         held, sound = self._held(), self._before if self._is_known else self._kept
-        self._before |= {path: _noted(now, sound.get(path)) for path, now in held.items()}
+        self._before |= {path: _noted(path, now, sound.get(path)) for path, now in held.items()}
         self._met = {path: _version(now) for path, now in held.items() if isinstance(now, torch.Tensor)}
 
     def start_window(self) -> None:
@@ -147,13 +137,13 @@ class OwnNumbers:
 
     def _changing(self) -> dict[_Path, Any]:
         """What the making of a loss changes, as it is now."""
-        return {path: _copied(value) for path, value in self._held().items()}
+        return {path: copied(value) for path, value in self._held().items()}
 
     def _held(self) -> dict[_Path, Any]:
         """What the making of a loss changes, itself; all until that is known."""
         if not self._is_known:
             return dict(self._numbers_in(self._criterion))
-        return {path: now for path in self._before if _is_noted(now := self._at(path))}
+        return {path: now for path in self._before if is_noted(now := self._at(path))}
 
     @torch.no_grad()
     def _put_back(self, kept: Mapping[_Path, Any]) -> None:
@@ -169,8 +159,8 @@ class OwnNumbers:
             with suppress(NotImplementedError):
                 self._model.criterion = make()
         found = dict(self._numbers_in(self._criterion))
-        self._kept = {path: _noted(value, None) for path, value in found.items()}
-        self._before = {path: _copied(value) for path, value in found.items()}
+        self._kept = {path: _noted(path, value, None) for path, value in found.items()}
+        self._before = {path: copied(value) for path, value in found.items()}
 
     @torch.no_grad()
     def undo(self) -> None:
@@ -183,18 +173,14 @@ class OwnNumbers:
 
     def _has_changed(self, path: _Path, now: Any, before: Any, versions: dict[_Path, tuple[int, int]]) -> bool:
         """Since the last walk; of a tensor by torch's count of writes, which reads no device."""
-        if isinstance(now, torch.Tensor):
+        if path in self._versions:
             return versions.get(path) != self._versions[path]
-        if isinstance(now, tuple) and not all(isinstance(part, int | float | _NAMES) for part in now):
-            return False  # to compare tensors would read a device
-        if isinstance(now, np.ndarray) or isinstance(before, np.ndarray | torch.Tensor):
-            return not (isinstance(before, np.ndarray) and np.array_equal(now, before, equal_nan=True))
-        return bool(now != before)
+        return has_changed(now, before)
 
     @torch.no_grad()
     def leapt(self) -> bool:
         """Whether any of it leapt beyond anything that trains since it was noted. Reads the device."""
-        return any(_leapt(self._at(path), kept) for path, kept in self._kept.items())
+        return any(has_leapt(self._at(path), kept) for path, kept in self._kept.items())
 
     @torch.no_grad()
     def heal(self, *, leaps: bool = True) -> int:
@@ -203,12 +189,12 @@ class OwnNumbers:
         self._replaced = {}
         for path, kept in self._kept.items():
             now = self._at(path)
-            if kept is None or not _is_noted(now) or not (_is_finite(kept) and _is_possible(path, kept)):
+            if now is kept or kept is None or not is_noted(now) or not (is_finite(kept) and _is_possible(path, kept)):
                 continue
-            if _is_finite(now) and _is_possible(path, now):
-                if not leaps or not _leapt(now, kept):
+            if is_finite(now) and _is_possible(path, now):
+                if not leaps or not has_leapt(now, kept):
                     continue
-                self._replaced[path] = _copied(now)
+                self._replaced[path] = copied(now)
             self._put(path, kept)
             self._healed.add(path)
         return len(self._healed)
@@ -249,7 +235,7 @@ class OwnNumbers:
                 continue
             seen.add(id(item))
             for key, value in slots.items() if isinstance(slots, dict) else enumerate(slots):
-                if _is_noted(value):
+                if is_noted(value):
                     yield (*path, key), value
                 elif not callable(value) or hasattr(value, "__dict__"):
                     waiting.append((value, (*path, key)))
@@ -257,7 +243,7 @@ class OwnNumbers:
                 classes |= dict.fromkeys(_classes_beside(type(item)))
         for one in classes:
             for name, value in list(vars(one).items()):
-                if _is_noted(value) and not name.startswith("__"):
+                if is_noted(value) and not name.startswith("__"):
                     yield (one, name), value
         for module in modules:
             yield from (((module, *path), value) for path, value in _carried_by(module))
@@ -288,8 +274,8 @@ class OwnNumbers:
             now.copy_(value)
         elif isinstance(now, np.ndarray) and isinstance(value, np.ndarray) and now.shape == value.shape:
             np.copyto(now, value)
-        elif slots is not None and _is_noted(now) and now is not value:  # a member of an enumeration can't be set
-            slots[path[-1]] = _copied(value)
+        elif slots is not None and is_noted(now) and now is not value:  # a member of an enumeration can't be set
+            slots[path[-1]] = copied(value)
 
 
 def _carried_by(module: nn.Module) -> Iterator[tuple[_Path, Any]]:
@@ -297,10 +283,15 @@ def _carried_by(module: nn.Module) -> Iterator[tuple[_Path, Any]]:
     for key, value in vars(module).items():
         if key in _OF_EVERY_MODULE:
             continue
-        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-        for path, one in [((key,), value), *(((key, place), part) for place, part in inner)]:
-            if _is_noted(one) and not (isinstance(one, torch.Tensor) and one.requires_grad):
-                yield path, one
+        if isinstance(value, dict | list):
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from (((key, place), part) for place, part in inner if _is_carried(part))
+        elif _is_carried(value):
+            yield (key,), value
+
+
+def _is_carried(value: Any) -> bool:
+    return is_noted(value) and not (isinstance(value, torch.Tensor) and value.requires_grad)
 
 
 def _classes_beside(kind: type) -> Iterator[type]:
@@ -337,41 +328,6 @@ def _slots_of(item: Any) -> dict[Any, Any] | list[Any] | None:
     return slots if isinstance(slots, dict | list) else None
 
 
-def _is_noted(value: Any) -> bool:
-    """Whether it is a number or several, or what says whether there are any yet: nothing, a flag, a name."""
-    if isinstance(value, torch.Tensor):
-        return value.layout is torch.strided and not value.is_meta
-    if isinstance(value, np.ndarray):
-        return bool(value.dtype.kind in "fiub")
-    if isinstance(value, tuple):
-        return bool(value) and all(map(_is_noted, value))
-    return isinstance(value, int | float | np.number | _NAMES)
-
-
-@torch.no_grad()
-def _noted(value: Any, before: Any) -> Any:
-    """``value`` for later, or ``before`` where it can't be meant; of tensors it is found out on their device."""
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        now = value.detach()
-        if not isinstance(before, torch.Tensor) or not _is_alike(before, now) or not now.numel():
-            return now.clone()
-        size, last = now.abs().amax(), before.abs().amax()
-        return torch.where(~size.isfinite() | ((size > ABSURD) & (size > LEAP * last)), before, now)
-    if before is None or isinstance(before, torch.Tensor) or (_is_finite(value) and not _leapt(value, before)):
-        return _copied(value)
-    return before
-
-
-def _is_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
 def _is_possible(path: _Path, value: Any) -> bool:
     """Whether something trains with it, of a module's eps and the like; anything else may be what it is. No read."""
     if not isinstance(path[0], nn.Module) or not isinstance(value, int | float):
@@ -380,21 +336,8 @@ def _is_possible(path: _Path, value: Any) -> bool:
     return not any(impossible_among([ModuleSetting("", str(path[-1]), value, normalizes)]))
 
 
-def _is_finite(value: Any) -> bool:
-    return math.isfinite(_size(value))
-
-
-def _size(value: Any) -> float:
-    """The largest magnitude of ``value``; 0 of what is no number."""
-    if isinstance(value, torch.Tensor):
-        return float(value.detach().abs().amax()) if value.numel() and value.is_floating_point() else 0.0
-    if isinstance(value, np.ndarray):
-        return float(np.abs(value).max()) if value.size and value.dtype.kind == "f" else 0.0
-    if isinstance(value, tuple):
-        sizes = [_size(part) for part in value]
-        return max(sizes) if all(map(math.isfinite, sizes)) else math.nan
-    return abs(float_of(value) or 0.0)
-
-
-def _leapt(now: Any, kept: Any) -> bool:
-    return ABSURD < (size := _size(now)) < math.inf and size > LEAP * _size(kept)
+def _noted(path: _Path, value: Any, before: Any) -> Any:
+    """``value`` for later, or what was noted ``before`` where it can't be meant. No read."""
+    if value is before or not _is_possible(path, value):
+        return value if before is None else before
+    return noted(value, before)
