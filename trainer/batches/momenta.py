@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -46,6 +47,8 @@ class Momenta:
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
+        self._values: list[Any] = []
+        """All that it keeps, of which :attr:`_known` are tensors."""
         self._known: list[torch.Tensor] = []
         self._places: list[int] = []
         self._versions: list[int] = []
@@ -147,11 +150,12 @@ class Momenta:
         return max((abs(one) for one in given if isinstance(one, float | int)), default=0.0)
 
     def _is_as_a_step_left_it(self) -> bool:
-        states = states_of(self._optimizer)
-        there = [value for state in states for value in state.values() if _is_plain(value)]
+        values = [value for state in states_of(self._optimizer) for value in state.values()]
+        there = self._known if _are(values, self._values) else [value for value in values if _is_plain(value)]
         places = list(map(torch.Tensor.data_ptr, there))
         # Somebody may have put other tensors there since: `load_state_dict` does.
-        same = len(there) == len(self._known) and all(map(operator.is_, there, self._known)) and places == self._places
+        same = _are(there, self._known) and places == self._places
+        self._values = values
         if not same:
             self._known, self._places = there, places
             self._sort()
@@ -190,6 +194,11 @@ class Momenta:
         kinds = [[place < len(self._momenta), id(one) in squares] for place, one in enumerate(held)]
         device = held[0].device if held else None
         self._are_momenta, self._are_squares = torch.tensor(kinds or [[False, False]], device=device).unbind(1)
+
+
+def _are(values: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether they are the same objects."""
+    return len(values) == len(others) and all(map(operator.is_, values, others))
 
 
 def _is_plain(value: Any) -> bool:
