@@ -60,6 +60,7 @@ class Momenta:
         """Of the momenta and then the averages, on their device."""
         self._counts: dict[torch.device, list[torch.Tensor]] = {}
         self._firsts: dict[_Key, list[torch.Tensor]] = {}
+        """Each of one number: to join those takes half as long as to stack numbers."""
         self._steps_since = 0
         self._fed = math.inf
         self._fed_between = math.inf
@@ -91,7 +92,7 @@ class Momenta:
         usual = self._is_as_a_step_left_it()
         if usual and not whole and self._steps_since < LOOKED_AT_EVERY - 1:
             self._steps_since += 1
-            found = [torch.stack(firsts) for firsts in self._firsts.values()]
+            found = list(map(torch.cat, self._firsts.values()))
         else:
             self._steps_before, self._steps_since = self._steps_since, 0
             counts = map(torch.stack, self._counts.values())
@@ -181,7 +182,7 @@ class Momenta:
             for key, value in state.items():
                 if not is_judged(value) or not value.numel():
                     continue
-                self._firsts.setdefault((value.device, value.dtype), []).append(value.detach()[(0,) * value.ndim])
+                self._firsts.setdefault((value.device, value.dtype), []).append(value.detach()[(0,) * value.ndim].reshape(1))
                 domain = domain_of("optimizer", str(key), value.ndim)
                 if key == "step":
                     self._counts.setdefault(value.device, []).append(value.reshape(()))
