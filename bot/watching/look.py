@@ -79,16 +79,17 @@ class SeenRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looker:
-    """Looks at runs, in whichever thread it is asked. ``hands_off`` and ``next_start`` as
-    :class:`trainmaster.bot.watching.supervisor.Supervisor` has them."""
+    """Looks at runs, in whichever thread it is asked."""
 
     inspector: Inspector
     limits: CheckLimits
     clock: Clock
-    stacks: StackSource | None
-    trainers: Trainers | None
-    hands_off: Callable[[Path], str]
-    next_start: Callable[[str, Identity], ProcessFact | None] | None
+    stacks: StackSource | None = None
+    trainers: Trainers | None = None
+    hands_off: Callable[[Path], str] = lambda _place: ""
+    """Why this bot must only watch the run of that place; empty when it may act."""
+    next_start: Callable[[str, Identity], ProcessFact | None] | None = None
+    """What is known of a start of a run after the one that its record names."""
 
     def look(self, place: Path, reader: ViewSource) -> SeenRun:
         """The run as it is now."""

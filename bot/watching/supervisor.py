@@ -13,16 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.checks import CHECKS
 from trainmaster.bot.checks.job import CONDITIONS as JOB_CONDITIONS
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.evolve import evolve
-from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
-from trainmaster.bot.ports import Clock
-from trainmaster.bot.watching.look import Inspector, Looker, NotingSource, SeenRun, StackSource, Trainers, ViewSource
+from trainmaster.bot.watching.look import Looker, NotingSource, SeenRun, ViewSource
 from trainmaster.bot.watching.read_pool import PATIENCE_S, TIMEOUT_S, Looked, ReadPool
 from trainmaster.bot.watching.resting import RestingRuns, RestingSource
 from trainmaster.bot.watching.sink import Sink
@@ -76,51 +75,32 @@ class Supervisor:
         *,
         find_runs: Callable[[], tuple[Path, ...]],
         open_reader: Callable[[Path], ViewSource],
-        inspector: Inspector,
+        looker: Looker,
         sink: Sink,
         operations: OperationFindings | None = None,
-        limits: CheckLimits,
-        clock: Clock,
-        stacks: StackSource | None = None,
-        trainers: Trainers | None = None,
-        read_timeout_s: float = TIMEOUT_S,
-        together: Callable[[], AbstractContextManager[object]] = nullcontext,
-        hands_off: Callable[[Path], str] = lambda _place: "",
-        next_start: Callable[[str, Identity], ProcessFact | None] | None = None,
         resting: RestingRuns | None = None,
+        together: Callable[[], AbstractContextManager[object]] = nullcontext,
+        read_timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """``next_start``: what is known of a start of a run after the one that its record names. ``hands_off``: why
-        this bot must only watch the run of that place; empty when it may act. Without ``resting`` every look is a full
-        one."""
-        self._resting = resting
-        self._hands_off = hands_off
+        """Without ``resting`` every look is a full one."""
         self._find_runs = find_runs
         self._open_reader = open_reader
-        self._looker = Looker(
-            inspector=inspector,
-            limits=limits,
-            clock=clock,
-            stacks=stacks,
-            trainers=trainers,
-            hands_off=hands_off,
-            next_start=next_start,
-        )
+        self._looker = looker
         self._sink = sink
         self._operations = operations
-        self._limits = limits
-        self._clock = clock
+        self._resting = resting
+        self._together = together
+        """Around what opens several readers: what they write is written at once."""
+        self._read_pool = ReadPool(timeout_s=read_timeout_s)
         self._readers: dict[Path, ViewSource] = {}
         self._can_rest: dict[Path, RestingSource] = {}
         self._views: dict[Path, RunView] = {}
         self._place_of: dict[str, Path] = {}
         """By the id of a run: where it is watched, of the places that hold a record of it."""
         self._locks: dict[Path, asyncio.Lock] = {}
-        self._read_pool = ReadPool(timeout_s=read_timeout_s)
         self._again = asyncio.Semaphore(_AGAIN_AT_ONCE)
         self._quick: set[Path] = set()
         """What was read in no time at the last look."""
-        self._together = together
-        """Around what opens several readers: what they write is written at once."""
         self.last_tick_ts: float | None = None
         self._checked_ts: dict[Path, float] = {}
         self.find_fault: str | None = None
@@ -142,9 +122,9 @@ class Supervisor:
         if self._resting is not None:
             self._resting.begin_round()
         for one in runs:
-            self._checked_ts.setdefault(one, self._clock.now())
+            self._checked_ts.setdefault(one, self._looker.clock.now())
         await self.check_all(runs)
-        self.last_tick_ts = self._clock.now()
+        self.last_tick_ts = self._looker.clock.now()
 
     def take_look_faults(self) -> tuple[tuple[str, str | None], ...]:
         """Runs whose looks failed inside the bot since this was last asked, and why; None for one that is well again.
@@ -232,13 +212,15 @@ class Supervisor:
                 lock.release()
 
     def _look_of(self, place: Path, resting: RestingRuns | None) -> Callable[[], SeenRun]:
-        reader, source = self._readers[place], self._can_rest.get(place)
-        if source is not None and place not in self._views:
-            return partial(self._looker.first_look, place, reader, source)
-        known = resting.known(place, self._clock.now(), self._hands_off(place)) if resting is not None else None
-        if source is not None and known is not None:
-            return partial(self._looker.look_at_rest, place, reader, source, known)
-        return partial(self._looker.look, place, reader)
+        reader, source, looker = self._readers[place], self._can_rest.get(place), self._looker
+        if source is None:
+            return partial(looker.look, place, reader)
+        if place not in self._views:
+            return partial(looker.first_look, place, reader, source)
+        known = resting.known(place, looker.clock.now(), looker.hands_off(place)) if resting is not None else None
+        if known is None:
+            return partial(looker.look, place, reader)
+        return partial(looker.look_at_rest, place, reader, source, known)
 
     def _open_new(self, directories: Sequence[Path]) -> None:
         if not directories:
@@ -261,7 +243,7 @@ class Supervisor:
 
     def _take(self, looked: Looked[SeenRun]) -> None:
         directory, view, error = looked.place, looked.answer.view if looked.answer is not None else None, looked.error
-        self._checked_ts[directory] = self._clock.now()
+        self._checked_ts[directory] = self._looker.clock.now()
         if looked.answer is not None and looked.answer.at_rest and view is not None and self._resting is not None:
             self._views[directory] = view
             self._resting.keep(directory, view)
@@ -275,11 +257,11 @@ class Supervisor:
             view = self._unreadable(directory, f"{type(error).__name__}: {error}")
         if view is None or not self._is_the_run(directory, view):
             return
-        hands_off = self._hands_off(directory)
+        hands_off = self._looker.hands_off(directory)
         if hands_off and not view.watched_only:
             view = evolve(view, watched_only=hands_off, spare=True)
         self._views[directory] = view
-        now, stored = self._clock.now(), True
+        now, stored = self._looker.clock.now(), True
         try:
             findings, unjudged = self._findings(view, now)
             self._sink.process(view, findings, unjudged, now)
@@ -324,7 +306,7 @@ class Supervisor:
         unjudged: set[CheckName] = set()
         for check in CHECKS:
             try:
-                found += check.look(view, self._limits, now)
+                found += check.look(view, self._looker.limits, now)
             except Exception as error:  # noqa: BLE001 - the tick: logged, and told as a finding
                 _LOG.exception("check-failed: %s on %s", check.look.__name__, view.name)
                 found.append(_check_failed(view, check.look.__name__, error, now))

@@ -27,6 +27,7 @@ from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.watching.host import HostWatch
 from trainmaster.bot.watching.limits import WatchLimits
+from trainmaster.bot.watching.look import Looker
 from trainmaster.bot.watching.resting import RestingRuns
 from trainmaster.bot.watching.supervisor import Supervisor
 from trainmaster.bot.wiring.people import slack_access
@@ -71,17 +72,21 @@ def wire_supervisor(settings: Settings, wires: Wires, telling: Telling, places: 
     return Supervisor(
         find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
         open_reader=_Readers(settings, telling.alerts, wires).open,
-        inspector=driver,
+        looker=Looker(
+            inspector=driver,
+            limits=settings.part(CheckLimits),
+            clock=wires.clock,
+            stacks=Stacks(driver.local.signal),
+            trainers=TrainerProcesses(
+                check_user=settings.owner_check != "off", seen=driver.local.environments.remember
+            ),
+            hands_off=places.hands_off,
+            next_start=driver.next_start,
+        ),
         sink=telling.sink,
         operations=looks,
-        limits=settings.part(CheckLimits),
-        clock=wires.clock,
-        stacks=Stacks(driver.local.signal),
-        trainers=TrainerProcesses(check_user=settings.owner_check != "off", seen=driver.local.environments.remember),
-        together=lambda: _one_commit(telling.database),
-        hands_off=places.hands_off,
-        next_start=driver.next_start,
         resting=RestingRuns(telling.pipeline, looks),
+        together=lambda: _one_commit(telling.database),
     )
 
 

@@ -27,6 +27,7 @@ from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.pictures import PictureStore
 from trainmaster.bot.storage.silences import SilenceStore
+from trainmaster.bot.watching.look import Looker
 from trainmaster.bot.watching.supervisor import Supervisor
 
 RUNS = 50
@@ -52,13 +53,10 @@ def make_supervisor(root: Path) -> Supervisor:
     return Supervisor(
         find_runs=lambda: find_runs(root / "runs"),
         open_reader=lambda path: RunReader(path, first_seen_ts=clock.now()),
-        inspector=LocalDriver(root / "state"),
+        looker=Looker(inspector=LocalDriver(root / "state"), limits=CheckLimits(), clock=clock),
         sink=FindingsSink(
             database=database, pipeline=pipeline, notify=lambda: None, clock=clock, pictures=PictureStore(database)
         ),
-        operations=None,
-        limits=CheckLimits(),
-        clock=clock,
     )
 
 

@@ -19,6 +19,7 @@ from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.watching.look import Looker
 from trainmaster.bot.watching.resting import BRIEF_S, CLOSER_S, RestingRuns
 from trainmaster.bot.watching.supervisor import Supervisor
 from trainmaster.trainer.contract import EventKind, RunRecordState
@@ -86,13 +87,15 @@ class World:
         self.supervisor = Supervisor(
             find_runs=lambda: find_runs(self.root),
             open_reader=lambda path: RunReader(path, first_seen_ts=START_TS),
-            inspector=self.inspector,
+            looker=Looker(
+                inspector=self.inspector,
+                limits=CheckLimits(),
+                clock=self.clock,
+                hands_off=lambda _: self.hands_off,
+            ),
             sink=self.alerts,
-            limits=CheckLimits(),
-            clock=self.clock,
-            read_timeout_s=1.0,
-            hands_off=lambda _: self.hands_off,
             resting=RestingRuns(self.alerts, self.operations),
+            read_timeout_s=1.0,
         )
 
     async def ticks(self, count: int = 1, every_s: float = 15.0) -> list[str]:

@@ -21,6 +21,7 @@ from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, Process
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.watching.look import Looker
 from trainmaster.bot.watching.supervisor import Supervisor
 
 
@@ -75,11 +76,9 @@ def supervisor_of(root: Path, sink: Sink, inspector: Inspector, operations: Oper
     return Supervisor(
         find_runs=lambda: find_runs(root),
         open_reader=lambda path: RunReader(path, first_seen_ts=START_TS),
-        inspector=inspector,
+        looker=Looker(inspector=inspector, limits=CheckLimits(), clock=clock),
         sink=sink,
         operations=operations,
-        limits=CheckLimits(),
-        clock=clock,
         read_timeout_s=s,
     )
 

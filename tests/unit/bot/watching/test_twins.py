@@ -13,6 +13,7 @@ from tests.unit.bot.watching.test_supervisor import Inspector, Operations, Sink,
 from trainmaster.bot.checks import CheckLimits
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.watching.look import Looker
 from trainmaster.bot.watching.supervisor import Supervisor
 from trainmaster.trainer.contract import RunLayout, read_json, replace_json
 
@@ -86,11 +87,13 @@ async def test_place_of_a_stranger_never_is_the_run(world: World, tmp_path: Path
     supervisor = Supervisor(
         find_runs=lambda: find_runs(tmp_path),
         open_reader=lambda path: RunReader(path, first_seen_ts=START_TS),
-        inspector=world.inspector,
+        looker=Looker(
+            inspector=world.inspector,
+            limits=CheckLimits(),
+            clock=world.clock,
+            hands_off=lambda place: "owned by uid 1000" if "stranger" in place.name else "",
+        ),
         sink=world.sink,
-        limits=CheckLimits(),
-        clock=world.clock,
-        hands_off=lambda place: "owned by uid 1000" if "stranger" in place.name else "",
     )
     for _ in range(3):
         await supervisor.tick()
