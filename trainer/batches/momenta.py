@@ -182,7 +182,9 @@ class Momenta:
             for key, value in state.items():
                 if not is_judged(value) or not value.numel():
                     continue
-                self._firsts.setdefault((value.device, value.dtype), []).append(value.detach()[(0,) * value.ndim].reshape(1))
+                self._firsts.setdefault((value.device, value.dtype), []).append(
+                    value.detach()[(0,) * value.ndim].reshape(1)
+                )
                 domain = domain_of("optimizer", str(key), value.ndim)
                 if key == "step":
                     self._counts.setdefault(value.device, []).append(value.reshape(()))
