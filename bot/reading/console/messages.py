@@ -64,8 +64,9 @@ _NAN_STOP = LazyPattern(r"^WARNING:? .*non-finite loss, ending training", hints=
 _PREPARING = LazyPattern(
     r"^(?:engine[/\\]trainer: |(?:train|segment[/\\]train|classify[/\\]train): weights="
     r"|Image sizes \d+ train, \d+ val)"
-    r"|^=+ next attempt, ",
-    hints=("trainer: ", "train: weights=", "Image sizes", "next attempt, "),
+    r"|^=+ next attempt, "
+    r"|^Tuner: (?!(\d+)/\1 )\d+/\d+ iterations complete",  # another one follows
+    hints=("trainer: ", "train: weights=", "Image sizes", "next attempt, ", "iterations complete"),
 )
 _ENDED_EARLY = LazyPattern(r"\brun ended early: (.{1,300})\. State: ", hints=("run ended early: ",))
 _SIGNAL = LazyPattern(r"SIG[A-Z]+")

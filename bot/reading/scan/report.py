@@ -71,6 +71,8 @@ def _said(report: ScanReport, verdict: ScanVerdict) -> str:
             return f"COMPLETED{_LATER if report.ended_later else ''}"
         case _ if report.undrawn_since is not None:
             return f"NOT FINISHED: a new training was started at line {report.undrawn_since} and has drawn no frame"
+        case _ if report.mixed_since is not None:
+            return f"NOT KNOWN: several trainings write to this log from line {report.mixed_since} on"
         case _:
             return "NOT FINISHED: the log ends while training"
 

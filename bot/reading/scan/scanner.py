@@ -80,6 +80,8 @@ class ScanReport(Fixed):
     """What the guard said when it ended the run because going on would waste time."""
     undrawn_since: int | None = None
     """The line at which a training was started that has drawn no frame. All else is then of the one before it."""
+    mixed_since: int | None = None
+    """The line from which on several trainings write to the log: none of them is known to be complete."""
     earlier_nan_loss_lines: int = 0
     earlier_nan_loss_frames: int = 0
     """Of ``nan_loss_lines`` and ``nan_loss_frames``, those of attempts before the last."""
@@ -139,6 +141,7 @@ class ScanReport(Fixed):
             "stopped_by": self.stopped_by,
             "gave_up": self.gave_up,
             "undrawn_since": self.undrawn_since,
+            "mixed_since": self.mixed_since,
         }
 
 
@@ -249,6 +252,7 @@ def report_of(summary: LogSummary) -> ScanReport:
         stopped_by=ended.signal if ended else None,
         gave_up=ended.text if ended and ended.signal is None else None,
         undrawn_since=summary.undrawn_since,
+        mixed_since=summary.mixed_since,
         earlier_nan_loss_lines=summary.earlier_nonfinite_lines,
         earlier_nan_loss_frames=summary.earlier_nonfinite_frames,
         attempt_since=summary.attempt_since,

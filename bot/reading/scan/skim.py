@@ -323,6 +323,8 @@ class _Skimmer:
                         facts.append((offset, replaced(fact, line=offset)))
                 offset += len(piece) + 1
             if begin == self._told_to or (skipped and _goes_on([fact for _, fact in facts])):
+                if any(isinstance(fact, Header) for _, fact in facts):
+                    self._summary.goes_back()
                 for place, fact in facts:
                     self._add(fact, place)
                 self._told_to = stop

@@ -58,6 +58,8 @@ class LogSummary:
         """The guard's own word on the end of the newest attempt."""
         self.undrawn_since: int | None = None
         """The line at which a training was started that has drawn no frame, in a log that holds another before it."""
+        self.mixed_since: int | None = None
+        """The line at which the epochs of an attempt went back by themselves, as where two trainings write one log."""
         self._entries = Entries()
         self._outcome = Outcome()
         self._leaked = False
@@ -76,10 +78,19 @@ class LogSummary:
         self._new_table = False
         """Whether a head was printed since the last frame, so that the next is no redrawing of it."""
         self._elsewhere = False
-        """Whether a process of Ultralytics began behind an error. Unless it trains, it only validates or exports."""
+        """Whether a process of Ultralytics began behind the end. Unless it trains, it only validates or exports."""
+        self._evaluated = False
+        """Whether the final evaluation has begun, which prints the engine's version again."""
+        self._after_head = False
+        """Whether the fact before was the head of a table."""
+        self._epoch_of_table: tuple[int, int] | None = None
+        """Epoch and epochs of the table that was begun last, unless the engine may have gone back since."""
 
     def add(self, fact: ConsoleFact) -> None:
         """Fold ``fact`` into the summary; facts come in their order."""
+        if self._after_head and isinstance(fact, TrainFrame):
+            self._begin_epoch(fact)
+        self._after_head = isinstance(fact, Header)
         match fact:
             case TrainFrame():
                 self._add_frame(fact)
@@ -95,7 +106,7 @@ class LogSummary:
             case KeptBack():
                 self._outcome.keep_back()
             case NanRecovery():
-                self._new_pass = True
+                self._new_pass, self._epoch_of_table = True, None
                 self._entries.add_incident(self._entry(fact, fact.text, "nan_recovery"))
             case Notice():
                 self._leaked = self._leaked or fact.kind is NoticeKind.LEAKED_SEMAPHORES
@@ -104,6 +115,10 @@ class LogSummary:
                 self._add_end(fact)
             case _:
                 self._add_beginning(fact)
+
+    def goes_back(self) -> None:
+        """What is added next stands before the head that was added last."""
+        self._after_head = False
 
     def _add_error(self, fact: FatalError) -> None:
         entry = self._entry(fact, fact.text, USER_STOPPED if is_user_stop(fact.detail) else fact.kind.value)
@@ -137,7 +152,8 @@ class LogSummary:
 
     def _add_beginning(self, fact: ConsoleFact) -> None:
         if isinstance(fact, RunBanner):
-            self._elsewhere = bool(self._outcome) or self._leaked
+            self._elsewhere = bool(self._outcome) or self._leaked or self._evaluated
+            self._evaluated = self._ended or self.early_stopped
             self._new_pass = True
         elif isinstance(fact, Preparing | Started | Resumed):
             self._restarts()
@@ -157,6 +173,8 @@ class LogSummary:
     @property
     def completed(self) -> bool:
         """Whether all epochs ran, or patience ended them. Without a word of it, the last epoch's validation counts."""
+        if self.mixed_since is not None:
+            return False
         if self._ended or self.early_stopped:
             return True
         frame = self.frame
@@ -205,7 +223,7 @@ class LogSummary:
 
     def lines(self) -> set[int]:
         """The lines of all entries."""
-        starts = {line for line in (self.undrawn_since, self.attempt_since) if line is not None}
+        starts = {line for line in (self.undrawn_since, self.attempt_since, self.mixed_since) if line is not None}
         return self._entries.lines() | self._outcome.lines() | starts
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
@@ -214,6 +232,8 @@ class LogSummary:
             self.undrawn_since = numbers[self.undrawn_since]
         if self.attempt_since is not None:
             self._attempt_since = numbers[self.attempt_since]
+        if self.mixed_since is not None:
+            self.mixed_since = numbers[self.mixed_since]
         self._entries.renumber(numbers)
         self._outcome.renumber(numbers)
 
@@ -224,11 +244,19 @@ class LogSummary:
         late = self._outcome.is_late(frame)
         if not late and (last is None or self._new_table or not last.is_redrawn_by(frame)):
             self._goes_on()
-            self._ended = self.early_stopped = self._validated = False
+            self._ended = self.early_stopped = self._validated = self._evaluated = False
             self.ended_early = None
         self.frame, self._new_table, self.undrawn_since = frame, False, None
         if frame.nonfinite:
             self._add_nonfinite(frame)
+
+    def _begin_epoch(self, frame: TrainFrame) -> None:
+        """``frame`` is the first below its head: the next epoch of the attempt, or one that the engine goes back to and
+        says so."""
+        begun, self._epoch_of_table = self._epoch_of_table, (frame.epoch, frame.epochs)
+        if begun is not None and self.mixed_since is None:
+            back = frame.epoch < begun[0] or (frame.epoch == begun[0] and frame.epochs != begun[1])
+            self.mixed_since = frame.line if back else None
 
     def _add_nonfinite(self, frame: TrainFrame) -> None:
         last = self._nonfinite
@@ -271,8 +299,8 @@ class LogSummary:
 
     def _begins(self, fact: ConsoleFact) -> None:
         """A training begins: how the one before it ended says nothing of this one."""
-        self._ended = self.early_stopped = self._validated = False
-        self.ended_early = None
+        self._ended = self.early_stopped = self._validated = self._evaluated = False
+        self.ended_early = self.mixed_since = self._epoch_of_table = None
         if self.frame is not None:
             self.undrawn_since = self._attempt_since = fact.line
             self.earlier_nonfinite_lines, self.earlier_nonfinite_frames = self.nonfinite_lines, self.nonfinite_frames

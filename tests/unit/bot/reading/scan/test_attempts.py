@@ -106,6 +106,27 @@ def test_the_verdict_is_that_of_the_last_fold(first: str, last: str, completed: 
     assert (report.completed, report.early_stopped, report.crashed) == (completed, False, crashed)
 
 
+BEHIND = [raised("ModuleNotFoundError: No module named 'onnx'"), raised("torch.OutOfMemoryError: CUDA out of memory.")]
+
+
+@pytest.mark.parametrize("error", BEHIND, ids=["export", "predict"])
+@pytest.mark.parametrize("done", [DONE + FINAL, EARLY + FINAL], ids=["done", "early"])
+def test_what_fails_behind_a_training_that_was_complete_is_told_and_makes_no_crash_of_it(done: str, error: str) -> None:
+    report = scan(done + BANNER + error)
+    assert (report.crashed, report.verdict) == (False, scan(done).verdict)
+    assert [entry.text for entry in report.incidents] == [error.strip().rpartition("\n")[2]]
+    assert scan(done + error).crashed  # its own script
+    assert scan(done.replace("Results saved", "") + error + BANNER + error).crashed
+    assert scan(done + BANNER + SETUP + error).crashed
+    assert scan(done + start() + frame(1, 3) + error).crashed
+
+
+def test_a_tuning_that_ended_before_its_last_iteration_is_not_completed() -> None:
+    tuned = "\x1b[34m\x1b[1mTuner: \x1b[0m{0}/3 iterations complete ✅ (12.30s)\n"
+    log = DONE + FINAL + tuned.format(1) + DONE + FINAL
+    assert (scan(log + tuned.format(2)).verdict, scan(log + tuned.format(3)).verdict) == ("not_finished", "completed")
+
+
 LATER = "; its process was ended later"
 GUARD = "WARNING ⚠️ {0}: stopping as soon as the state is whole; once more to leave at once\n"
 ENDED = "WARNING ⚠️ run ended early: {0}. State: guard/states/stop.pt\n"

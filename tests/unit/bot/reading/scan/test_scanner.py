@@ -386,7 +386,7 @@ def test_the_report_has_exactly_the_agreed_fields(tmp_path) -> None:
     assert list(report) == [
         "last_epoch", "total_epochs", "last_batch", "total_batches", "losses", "nan_loss_lines", "nan_loss_frames",
         "crashed", "crash_kind", "crash_detail", "completed", "early_stopped", "map50", "map50_95", "incidents",
-        "notices", "verdict", "stopped_by", "gave_up", "undrawn_since",
+        "notices", "verdict", "stopped_by", "gave_up", "undrawn_since", "mixed_since",
     ]  # fmt: skip
     assert json.loads(json.dumps(report, allow_nan=False))["losses"]["box_loss"] == "nan"
     assert set(report["incidents"][0]) >= {"line", "epoch", "batch", "text"}

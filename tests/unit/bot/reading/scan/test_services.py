@@ -8,14 +8,17 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from itertools import chain, product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.unit.bot.reading.log_texts import frame, start, validation
+from tests.unit.bot.reading.log_texts import frame, header, start, validation
 from trainmaster.bot.reading.scan import exports
-from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
+from trainmaster.bot.reading.scan.report import render
+from trainmaster.bot.reading.scan.scanner import ScanReport, report_of, scan_stream
+from trainmaster.bot.reading.scan.skim import skim
 
 DONE = start() + frame(10, 20) + "\n" + validation() + "\n10 epochs completed in 0.5 hours.\n"
 RUNS = start() + frame(1, 3)
@@ -155,3 +158,41 @@ def test_a_time_that_is_left_out_where_it_is_the_one_before_names_no_training(da
         before = [date.format(place % 60) if (place + first) % every else " " * 20 for place in range(len(lines))]
         report = scan([f"{stamp}INFO     {line}" for stamp, line in zip(before, lines, strict=True)])
         assert (report.completed, report.service) == (True, "")
+
+
+ENDED = "\n10 epochs completed in 0.5 hours.\n"
+
+
+def read(log: str) -> ScanReport:
+    return scan_stream(io.BytesIO(log.encode()))
+
+
+def epochs(*numbers: int, total: int = 10) -> list[str]:
+    return [header() + frame(number, 20, epochs=total) + "\n" for number in numbers]
+
+
+# Alike and in step they can't be told from one whose epochs the engine repeats.
+@pytest.mark.parametrize(("total", "ahead"), [(10, 3), (30, 0), (30, 3)])
+def test_of_trainings_that_are_mixed_in_one_log_none_is_known_to_be_complete(
+    total: int, ahead: int, tmp_path: Path
+) -> None:
+    first, second = epochs(*range(1, 6)), epochs(*range(1, 6), total=total)
+    mixed = "".join([*first[:ahead], start(total)])
+    mixed += "".join(chain.from_iterable(zip(first[ahead:], second, strict=False)))
+    log = start() + mixed + "".join(epochs(*range(6, 11))) + validation() + ENDED
+    report = read(log)
+    assert (report.completed, report.verdict) == (False, "not_finished")
+    said = f"NOT KNOWN: several trainings write to this log from line {report.mixed_since} on"
+    assert render(report, name="log", color=False).split("\n")[1] == said
+    place = tmp_path / "log"
+    place.write_text(log)
+    assert report_of(skim(place, block_bytes=4096)).to_json() == report.to_json()
+    assert read(log + DONE).completed
+
+
+def test_epochs_that_the_engine_repeats_are_of_one_training() -> None:
+    again = "WARNING ⚠️ Loss NaN/Inf detected (attempt 1/3), recovering from last.pt...\n"
+    for back in (again, "Resuming training last.pt from epoch 2 to 10 total epochs\n", start()):
+        assert read(start() + "".join([*epochs(1, 2, 3), back, *epochs(2, *range(2, 11))]) + ENDED).completed
+    estimated = [one for number in range(1, 11) for one in epochs(number, total=20 - number)]
+    assert read(start() + "".join(estimated) + ENDED).completed
