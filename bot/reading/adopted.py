@@ -283,7 +283,8 @@ class AdoptedReader:
             elif isinstance(fact, TrainFrame):
                 events += self._take_frame(fact, now)
             elif isinstance(fact, ValBar):
-                self._at.enters(Phase.VALIDATING, now)
+                if self._at.phase is not Phase.FIRST_BATCH:  # before it, another process evaluates a model
+                    self._at.enters(Phase.VALIDATING, now)
                 self._rows.trained.completes(self._attempt)
             elif (redone := redone_by(fact)) is not None:
                 self._redone = True
@@ -297,7 +298,8 @@ class AdoptedReader:
             elif isinstance(fact, FatalError) and fact.origin in {ErrorOrigin.MAIN, ErrorOrigin.CAUGHT}:
                 self._log_shows()
                 kind, data = ending_of(fact, self._frame)
-                events += [*self._announce(now), self._event(kind, now, **data)]
+                if not self._happened.has_ended(kind, data):
+                    events += [*self._announce(now), self._event(kind, now, **data)]
         return events
 
     def _take_start(self, fact: Preparing | Started | Resumed, now: float) -> list[Event]:

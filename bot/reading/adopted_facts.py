@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -93,6 +93,10 @@ class Happened:
     def counted(self, attempt: int, number: int) -> None:
         """So many had one in a log that is gone."""
         self._counts[attempt] = max(self._counts[attempt], number)
+
+    def has_ended(self, kind: EventKind, data: Mapping[str, Any]) -> bool:
+        """Whether this end is known: every rank of a training says the same, and a shell repeats it."""
+        return any((one.kind, one.text("error")) == (kind, data.get("error")) for one in self.ends)
 
     def goes_on(self) -> None:
         """Nothing so far was the end, or another attempt begins."""

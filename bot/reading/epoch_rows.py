@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,18 +80,29 @@ class EpochRows:
 
     def _last_with_rows(self, newest: int, epochs: Sequence[int], before: tuple[int, list[int]] | None) -> int:
         """The newest attempt that may have rows: one before those of ``before`` where the rows are those of its mark,
-        whoever wrote them anew, began another file or touched it since, and none was seen to come to the same."""
+        whoever wrote them anew, began another file or touched it since, and none was seen to come to the same. One that
+        did may have written them before its console, which lags, showed that it began, if no older one has them."""
         mark = self.mark()
         if mark is None or before is None:
             return newest
         first, then = before
-        rows = self._results.rows
-        came_to_it = bool(rows) and any(
-            self.trained.ended_with(one, epochs[-1], rows[-1].named("train/")) for one in range(first, newest + 1)
-        )
+        came_to_it = self._have_last_row(range(first, newest + 1), epochs)
+        is_older = self._have_last_row(range(1, first), epochs)
         same_time, same_rows = (one == other for one, other in zip(mark, then, strict=True))
-        as_before = (same_rows and (same_time or not came_to_it)) or (same_time and then[1] == NO_CHECKSUM)
+        as_before = same_rows and not (came_to_it and not (same_time and is_older))
+        as_before |= same_time and then[1] == NO_CHECKSUM
         return first - 1 if as_before else newest
+
+    def _have_last_row(self, attempts: Iterable[int], epochs: Sequence[int]) -> bool:
+        """Whether one of ``attempts`` was seen to come to the last row, or had it by what was told."""
+        if not epochs:
+            return False
+        row, epoch = self._results.rows[-1], epochs[-1]
+        checksum = _checksum(row.values)
+        return any(
+            self.trained.ended_with(one, epoch, row.named("train/")) or self.told.get((one, epoch)) == checksum
+            for one in attempts
+        )
 
     def may_be_of(self, attempt: int, log: Path) -> bool:
         """Whether the file may hold a row of ``attempt``: it has finished an epoch, or its console lags behind."""

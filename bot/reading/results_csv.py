@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -74,7 +74,7 @@ def parse_results(data: bytes) -> Results:
     lines = text.split("\n") if "\n" in text else text.split("\r")
     columns: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
-    separator = ","
+    separator, num_added = ",", 0
     yolov5 = False
     rows: list[ResultsRow] = []
     for whole in lines[:-1]:
@@ -83,13 +83,14 @@ def parse_results(data: bytes) -> Results:
             separator = begun[1]
         cells = _cells(line, separator)
         if begun:
-            named = tuple(cell for cell in cells if cell)
+            place = next((place for place, cell in enumerate(cells) if cell.lower() == "epoch"), 0)
+            named = tuple(cell for cell in cells[place:] if cell)
             if ",".join(heads).startswith(",".join(named)):  # the same again, whole or torn
                 continue
-            heads = named
+            heads, num_added = named, place
             columns = tuple(_as_ultralytics(name) for name in named)
             yolov5 = columns != named
-        elif row := _row_of(columns, cells) or _row_of(columns, _cells(line, ",")):
+        elif row := _row_of(columns, cells, num_added) or _row_of(columns, _cells(line, ","), num_added):
             rows.append(row)  # a trainer goes on in its own way in a file that a spreadsheet has saved
     return Results(columns=columns, rows=tuple(rows), yolov5=yolov5, has_holes=bytes(4) in data)
 
@@ -125,7 +126,10 @@ def _as_ultralytics(name: str) -> str:
     return f"lr/pg{rate[1]}" if rate else name
 
 
-_HEAD: Final = re.compile(r"""[\s"']*epoch[\s"']*([,;\t])""", re.IGNORECASE)
+_HEAD: Final = re.compile(r"""(?:[^,;\t]*[,;\t])*?[\s"']*epoch[\s"']*([,;\t])""", re.IGNORECASE)
+"""Before the epoch stands what somebody added: pandas numbers the rows."""
+_WRAPPED: Final = re.compile(r"[A-Za-z][\w.]*\(([^(),\s]+)")
+"""A number as a loop of somebody's own may write it: ``tensor(nan)``."""
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -159,9 +163,25 @@ def _of_another_version(columns: tuple[str, ...]) -> tuple[str, ...]:
     return (columns[0], *columns[2:]) if columns[1:2] == ("time",) else (*columns[:1], "time", *columns[1:])
 
 
-def _row_of(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
+def _row_of(columns: tuple[str, ...], cells: list[str], num_added: int) -> ResultsRow | None:
+    """``num_added``: so many columns stand before those, in rows that are as wide as their head."""
     own = _own(columns)
-    return _row(columns, cells) or _row(own, cells) or _row(_of_another_version(own), cells)
+    if len(cells) == num_added + len(columns):
+        cells = cells[num_added:]
+    return _row(columns, cells) or _row(own, cells) or _row(_of_another_version(own), cells) or _wide_row(own, cells)
+
+
+def _wide_row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
+    """A row of more cells than its head has, as a resume under a version with more losses writes it. Which figure is
+    which is not known behind the time, and only what is not finite is told. A torn row and the next one are none."""
+    if not columns or len(cells) <= len(columns) or _row(columns, cells[-len(columns) :]):
+        return None
+    sure = columns[: 2 if columns[1:2] == ("time",) else 1]
+    trained_up_to = len(sure) + sum(name.startswith("train/") for name in columns) + len(cells) - len(columns)
+    unsure = (f"{'train' if n <= trained_up_to else 'val'}/column {n}" for n in range(len(sure) + 1, len(cells) + 1))
+    row = _row((*sure, *unsure), cells)
+    told = row.values.items() if row else ()
+    return row and replace(row, values={name: one for name, one in told if name == "time" or not math.isfinite(one)})
 
 
 def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
@@ -189,5 +209,7 @@ def _number(cell: str) -> float | None:
         return float(as_python_spells(cell))
     except ValueError:
         pass
+    if wrapped := _WRAPPED.match(cell):
+        return _number(wrapped[1])
     # A spreadsheet of many countries has a decimal comma; the separator is another character then, or it is quoted.
     return _number(cell.replace(",", ".")) if cell.count(",") == 1 else None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from glob import escape
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +43,7 @@ class TailNote(StrEnum):
     REPLACED = "replaced"
     """Another file under the same name: read from its beginning."""
     ROTATED = "rotated"
-    """Moved to ``<name>.1``: its unread rest; the next look reads the new file."""
+    """Moved aside (``train.log.1``, ``train.log-20260131``): its unread rest; the next look reads the new file."""
     UNREADABLE = "unreadable"
     """No permission, a dead mount, a folder: nothing is lost, the next look tries again."""
 
@@ -148,19 +150,20 @@ def is_copy(head: bytes, offset: int, status: os.stat_result) -> bool:
 
 
 def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int, open_file: Open) -> TailRead | None:
-    """What logrotate moved aside before it was read; None when there is nothing of it."""
-    aside = path.with_name(f"{path.name}.1")
-    try:
-        status = aside.stat()
-        if (status.st_dev, status.st_ino) != (cursor.device, cursor.inode) or status.st_size <= cursor.offset:
-            return None
-        with os.fdopen(open_file(aside), "rb") as stream:
-            stream.seek(cursor.offset)
-            data = stream.read(max_bytes)
-    except OSError:
-        return None
-    after = replace(cursor, offset=cursor.offset + len(data))
-    return TailRead(data=data, cursor=after, note=TailNote.ROTATED, more=True) if data else None
+    """What was moved aside before it was read, by whichever name; None when there is nothing of it."""
+    for aside in path.parent.glob(f"{escape(path.stem)}*"):
+        with suppress(OSError):
+            status = aside.stat()
+            if (status.st_dev, status.st_ino) != (cursor.device, cursor.inode) or status.st_size <= cursor.offset:
+                continue
+            with os.fdopen(open_file(aside), "rb") as stream:
+                if zlib.crc32(stream.read(cursor.head_bytes)) != cursor.head_crc:
+                    continue
+                stream.seek(cursor.offset)
+                data = stream.read(max_bytes)
+            after = replace(cursor, offset=cursor.offset + len(data))
+            return TailRead(data=data, cursor=after, note=TailNote.ROTATED, more=True)
+    return None
 
 
 class LineReader:

@@ -63,7 +63,7 @@ def test_a_training_loss_that_pandas_left_empty_was_nan() -> None:
             (cell, math.isnan)
             for cell in ("nan", "NaN", "NAN", "-nan", "nan(ind)", "-nan(ind)", "-NaN(IND)", "nan(snan)")
         ),
-        *((cell, math.isnan) for cell in ("1.#IND", "-1.#IND00", "-1.#QNAN", "1.#QNAN0", '"nan"')),
+        *((cell, math.isnan) for cell in ("1.#IND", "-1.#IND00", "-1.#QNAN", "1.#QNAN0", '"nan"', "tensor(nan)")),
         *((cell, math.isinf) for cell in ("inf", "-inf", "Infinity", "1.#INF", "-1.#INF00")),
     ],
 )
@@ -98,6 +98,10 @@ def test_a_row_whose_last_cell_is_empty_is_whole() -> None:
 SAVED_ANEW = PLAIN + plain(1) + plain(2, "nan")
 QUOTED = "".join(",".join(f'"{cell}"' for cell in line.split(",")) + "\n" for line in SAVED_ANEW.splitlines())
 
+NUMBERED = "".join(
+    f"{number or ''},{line}\n" for number, line in zip(("", "0", "1"), SAVED_ANEW.splitlines(), strict=True)
+)
+
 
 @pytest.mark.parametrize(
     "data",
@@ -111,6 +115,8 @@ QUOTED = "".join(",".join(f'"{cell}"' for cell in line.split(",")) + "\n" for li
         pytest.param(SAVED_ANEW.replace(",", ";").replace(".", ",").encode(), id="decimal commas"),
         pytest.param(SAVED_ANEW.replace(",", "\t").encode("utf-16"), id="tabs"),
         pytest.param(QUOTED.encode(), id="quoted"),
+        pytest.param(NUMBERED.encode(), id="numbered by pandas"),
+        pytest.param(NUMBERED[: NUMBERED.index("\n1,") + 1].encode() + plain(2, "nan").encode(), id="then gone on"),
         pytest.param(QUOTED.replace(',"', ',"   ').replace('"epoch', '"   epoch').encode(), id="blanks in quotes"),
         pytest.param(QUOTED.replace(",", ", ").encode(), id="quoted behind blanks"),
         pytest.param(QUOTED.replace('"', "'").encode(), id="quoted with apostrophes"),
@@ -140,6 +146,14 @@ def test_damage_within_is_passed_over() -> None:
 )
 def test_whole_rows_around_damage_are_read(text: str, epochs: list[int]) -> None:
     assert [row.epoch for row in parse_results(text.encode()).rows] == epochs
+
+
+@pytest.mark.parametrize(("spoilt", "kind"), [(0, "train"), (1, "train"), (5, "val")])
+def test_a_row_with_more_cells_than_its_head_tells_its_epoch_and_what_is_not_finite(spoilt: int, kind: str) -> None:
+    figures = ["1.25", "1.5", "0.5", "0.9", "0.01"]
+    figures.insert(spoilt, "nan")
+    row = parse_results((PLAIN + plain(1) + f"2,21.0,{','.join(figures)}\n").encode()).rows[-1]
+    assert (row.epoch, row.values.keys()) == (2, {"time", f"{kind}/column {spoilt + 3}"})
 
 
 def test_a_resume_by_a_version_with_another_column_of_time_is_read() -> None:

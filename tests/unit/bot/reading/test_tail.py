@@ -110,10 +110,11 @@ def test_a_replaced_file_is_read_from_its_beginning(log: Path) -> None:
     assert (look.data, look.note) == (b"one\ntwo\nthree\n", TailNote.REPLACED)
 
 
-def test_the_unread_rest_of_a_rotated_file_comes_first(log: Path) -> None:
+@pytest.mark.parametrize("aside", ["train.log.1", "train.log-20260131", "train-2026-01-31.log"])
+def test_the_unread_rest_of_a_rotated_file_comes_first(log: Path, aside: str) -> None:
     cursor = read_new(log, None).cursor
     append(log, b"last words\n")
-    log.rename(log.with_name("train.log.1"))
+    log.rename(log.with_name(aside))
     log.write_bytes(b"new file\n")
     rest = read_new(log, cursor)
     assert (rest.data, rest.note, rest.more) == (b"last words\n", TailNote.ROTATED, True)
