@@ -99,7 +99,8 @@ def _process_text(process: ProcessFact | None) -> str:
 
 def _timeout(view: RunView, phase: Phase, limits: CheckLimits) -> tuple[float, str]:
     if phase is Phase.TRAINING:
-        return _batch_timeout(view, limits)
+        shows_batches = view.guarded or view.beat is None or view.beat.epoch is not None
+        return _batch_timeout(view, limits) if shows_batches else _epoch_timeout(view, limits)
     what = phase.value.replace("_", " ")
     longest_s = view.phases.longest_s.get(phase)
     if longest_s is not None:
@@ -108,6 +109,15 @@ def _timeout(view: RunView, phase: Phase, limits: CheckLimits) -> tuple[float, s
     if phase in {Phase.STARTUP, Phase.FIRST_BATCH}:
         return limits.startup_timeout_s, "the time that starting up may take"
     return limits.validation_timeout_s, f"the time that {what} may take until the run has shown its own"
+
+
+def _epoch_timeout(view: RunView, limits: CheckLimits) -> tuple[float, str]:
+    """Of a console that shows the ends of epochs and no batches, whose bars went elsewhere."""
+    known_s = [epoch.seconds for epoch in view.epochs.values() if epoch.seconds is not None]
+    if not known_s:
+        return limits.phase_max_s, "the most that an epoch may take whose batches the console does not show"
+    why = f"{limits.stall_factor:g} times the longest epoch so far of {duration(max(known_s))}, as no batches are shown"
+    return max(limits.stall_factor * max(known_s), limits.phase_min_s), why
 
 
 def _batch_timeout(view: RunView, limits: CheckLimits) -> tuple[float, str]:

@@ -24,7 +24,6 @@ from trainmaster.bot.reading.adopted_facts import (
     adoption_in,
     bad_batch_data,
     drawing,
-    ending_of,
     epoch_finished_data,
     goes_back,
     is_another_start,
@@ -43,6 +42,7 @@ from trainmaster.bot.reading.console.facts import (
     Started,
     TrainFrame,
     ValBar,
+    ValRow,
 )
 from trainmaster.bot.reading.console.follow import ConsoleFollower
 from trainmaster.bot.reading.epoch_origin import EpochOrigin
@@ -235,7 +235,7 @@ class AdoptedReader:
     @property
     def _over_or_at_work(self) -> bool:
         """Whether the attempt has said that it trains, or has ended, so that a start is that of another one."""
-        return self._frame is not None or self._at.phase is Phase.FIRST_BATCH or bool(self._happened.ends)
+        return self._frame is not None or self._at.has_started or bool(self._happened.ends)
 
     def _next_recorded(self, now: float) -> Event:
         """The log of an attempt has been read to its end, and another attempt followed it."""
@@ -283,9 +283,11 @@ class AdoptedReader:
             elif isinstance(fact, TrainFrame):
                 events += self._take_frame(fact, now)
             elif isinstance(fact, ValBar):
-                if self._at.phase is not Phase.FIRST_BATCH:  # before it, another process evaluates a model
-                    self._at.enters(Phase.VALIDATING, now)
+                self._at.enters(Phase.VALIDATING, now)
                 self._rows.trained.completes(self._attempt)
+            elif isinstance(fact, ValRow) and self._frame is None and self._at.phase is Phase.FIRST_BATCH:
+                self._at.enters(Phase.TRAINING, now)
+                self._rows.trained.has_drawn(self._attempt, None)  # the bars go elsewhere: stderr, or nowhere
             elif (redone := redone_by(fact)) is not None:
                 self._redone = True
                 events.append(self._event(redone[0], now, **redone[1]))
@@ -297,9 +299,8 @@ class AdoptedReader:
                     events.append(self._event(EventKind.RUN_FINISHED, now, epochs=epochs))
             elif isinstance(fact, FatalError) and fact.origin in {ErrorOrigin.MAIN, ErrorOrigin.CAUGHT}:
                 self._log_shows()
-                kind, data = ending_of(fact, self._frame)
-                if not self._happened.has_ended(kind, data):
-                    events += [*self._announce(now), self._event(kind, now, **data)]
+                if (ending := self._happened.ending(fact, self._frame)) is not None:
+                    events += [*self._announce(now), self._event(ending[0], now, **ending[1])]
         return events
 
     def _take_start(self, fact: Preparing | Started | Resumed, now: float) -> list[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +17,11 @@ from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import (
     ConsoleFact,
     FatalError,
+    Header,
     NanRecovery,
     Notice,
     NoticeKind,
+    PlainBar,
     Preparing,
     Resumed,
     RunBanner,
@@ -43,6 +45,8 @@ _ENDED: Final = {
     EventKind.RUN_CRASHED: RunRecordState.CRASHED,
 }
 _MAX_ENDS_NOTED: Final = 5
+_BEFORE_FRAMES: Final = (RunBanner, Header, PlainBar, Notice)
+"""What may follow a start before its first frame."""
 
 
 class Happened:
@@ -57,18 +61,21 @@ class Happened:
         self._evaluated = False
         """Whether the final evaluation has begun, which prints the engine's version again."""
         self._elsewhere = False
-        """Whether a process of the engine began behind the end. Unless it trains, it only validates or exports."""
+        """Whether a process of the engine began behind the end, or a start that went no further. Unless it trains, it
+        only validates or exports."""
+        self._only_started = False
 
     def of_training(self, facts: Iterable[ConsoleFact]) -> Iterator[ConsoleFact]:
         """``facts``, each once it is looked at, without what a process behind the end says that does not train."""
         for fact in facts:
             if isinstance(fact, RunBanner):
                 failed = any(one.kind != EventKind.RUN_FINISHED for one in self.ends)
-                self._elsewhere, self._evaluated = failed or self._evaluated, self.finished
+                self._elsewhere, self._evaluated = failed or self._evaluated or self._only_started, self.finished
             elif isinstance(fact, Preparing | Started | Resumed | TrainFrame):
                 self._elsewhere = False
             elif self._elsewhere:
                 continue
+            self._only_started = isinstance(fact, Started) or (self._only_started and isinstance(fact, _BEFORE_FRAMES))
             yield fact
 
     def event(self, kind: EventKind, ts: float, attempt: int, data: dict[str, Any]) -> Event:
@@ -94,9 +101,16 @@ class Happened:
         """So many had one in a log that is gone."""
         self._counts[attempt] = max(self._counts[attempt], number)
 
-    def has_ended(self, kind: EventKind, data: Mapping[str, Any]) -> bool:
-        """Whether this end is known: every rank of a training says the same, and a shell repeats it."""
-        return any((one.kind, one.text("error")) == (kind, data.get("error")) for one in self.ends)
+    def ending(self, error: FatalError, frame: TrainFrame | None) -> tuple[EventKind, dict[str, Any]] | None:
+        """The event that ``error`` behind ``frame`` is; None where it was said before: each rank of a training says the
+        same. Ctrl-C is a stop that a person asked for; any other error ends the attempt as long as no frame follows."""
+        kind = EventKind.RUN_STOPPED if is_user_stop(error.detail) else EventKind.RUN_CRASHED
+        data: dict[str, Any] = {"error": error.detail, "traceback": error.text}
+        if kind is EventKind.RUN_STOPPED:
+            place = {"epoch": frame.epoch if frame else None, "batch": frame.batch if frame else None}
+            data = {"resumable": False, "why": STOPPED_BY_USER, **place}
+        said = any((one.kind, one.text("error")) == (kind, data.get("error")) for one in self.ends)
+        return None if said else (kind, data)
 
     def goes_on(self) -> None:
         """Nothing so far was the end, or another attempt begins."""
@@ -134,6 +148,11 @@ class AtWork:
     def __post_init__(self, since_ts: float) -> None:
         self.phase_since_ts = self.epoch_since_ts = since_ts
 
+    @property
+    def has_started(self) -> bool:
+        """Whether it has said that it trains, and drawn no frame since, as far as is known."""
+        return self.phase in {Phase.FIRST_BATCH, Phase.TRAINING}
+
     def enters(self, phase: Phase, now: float) -> None:
         """It is at ``phase`` now, which may be what it was at before."""
         if phase is not self.phase:
@@ -157,15 +176,6 @@ class AtWork:
             losses=dict(frame.losses) if frame else {},
             epoch_elapsed_s=max(0.0, now - self.epoch_since_ts) if frame else None,
         )
-
-
-def ending_of(error: FatalError, frame: TrainFrame | None) -> tuple[EventKind, dict[str, Any]]:
-    """The event that ``error`` behind ``frame`` is. Ctrl-C is a stop that a person asked for; any other error ends the
-    attempt as long as no frame follows it."""
-    if not is_user_stop(error.detail):
-        return EventKind.RUN_CRASHED, {"error": error.detail, "traceback": error.text}
-    place = {"epoch": frame.epoch if frame else None, "batch": frame.batch if frame else None}
-    return EventKind.RUN_STOPPED, {"resumable": False, "why": STOPPED_BY_USER, **place}
 
 
 def record_of(

@@ -12,6 +12,7 @@ from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.checks.epochs import check_epochs
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.nonfinite import check_nonfinite
+from trainmaster.bot.checks.progress import check_progress
 from trainmaster.bot.cli.adopt import adopt
 from trainmaster.bot.core.run.adoption import Adoption
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, ProcessStatus, Relaunch
@@ -149,6 +150,48 @@ def test_a_validation_behind_the_end_that_fails_is_no_end_of_the_training(
     _write(adoption, f"{BANNER}Starting training for 5 epochs...\n{HEADER}{_frame(1, 3, '1.5')}\n\nKilled\n")
     view = reader.read(START_TS + 30)
     assert (view.attempt, view.state) == (2, RunState.CRASHED)
+
+
+STARTED = f"{BANNER}Image sizes 640 train, 640 val\nStarting training for 5 epochs...\n{HEADER}"
+VALIDATED = f"{'all':>22}{128:>11}{929:>11}{0.6:>11}{0.5:>11}{0.4:>11}{0.3:>11}\n"
+
+
+def test_epochs_of_a_console_without_bars_are_told_by_their_rows_and_stall_by_their_length(adoption: Adoption) -> None:
+    reader, results = AdoptedReader(adoption, first_seen_ts=START_TS), adoption.directory / "results.csv"
+    for attempt, losses in enumerate((("1.5", "1.25"), ("nan", "1.5")), 1):
+        _write(adoption, STARTED if attempt > 1 else "")
+        results.unlink(missing_ok=True)
+        reader.read(START_TS + 10)
+        for epoch, loss in enumerate(losses, 1):
+            with results.open("a", encoding="utf-8") as stream:
+                stream.write("" if epoch > 1 else "epoch,time,train/box_loss,metrics/mAP50(B)\n")
+                stream.write(f"{epoch},{60 * epoch + attempt},{loss},0.4\n")
+            _write(adoption, VALIDATED + HEADER)
+            os.utime(results, (START_TS, START_TS))  # the next head of a table is younger
+            view = reader.read(START_TS + 10 + epoch)
+            assert [key for key, one in view.epochs.items() if one.finished][-1] == (attempt, epoch)
+        assert [one.ts for one in check_nonfinite(view, CheckLimits(), view.ts)] == [START_TS + 11] * (attempt - 1)
+        limits, written_ts = CheckLimits(phase_min_s=120), view.beat_seen_ts or 0.0
+        assert [len(check_progress(view, limits, written_ts + later_s)) for later_s in (200, 400)] == [0, 1]
+
+
+def test_a_validation_behind_a_start_that_went_no_further_is_none_of_its_training(adoption: Adoption) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    _write(adoption, VALIDATION_FAILS + BANNER + VALIDATED)
+    (adoption.directory / "results.csv").write_text("epoch,time,train/box_loss\n1,60,nan\n")
+    view = reader.read(START_TS + 10)
+    assert (view.attempt, view.state, dict(view.epochs)) == (1, RunState.UNKNOWN, {})
+    _write(adoption, STARTED)
+    assert reader.read(START_TS + 20).attempt == 2
+
+
+@pytest.mark.parametrize("error", ["ValueError: x", "KeyboardInterrupt"])
+def test_what_every_rank_says_as_a_training_ends_is_told_once(adoption: Adoption, error: str) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    for batch in (2, 3):
+        _write(adoption, HEADER + _frame(1, batch, "1.5") + "\n")
+        _write(adoption, f'Traceback (most recent call last):\n  File "x", line 1, in <module>\n{error}\n' * 4)
+    assert [one.seq for one in reader.read(START_TS + 10).notable] == [1, 2]
 
 
 @pytest.mark.parametrize("anew", [True, False], ids=["from the start", "from a checkpoint"])

@@ -282,3 +282,14 @@ def test_rows_that_could_not_be_read_before_a_restart_are_of_the_attempt_whose_l
         folder.watch()
     told = {key: one.losses for key, one in folder.look().epochs.items() if one.finished and key[0] > 1}
     assert told == {(2, 1): {"box_loss": 0.7}, (2, 2): {"box_loss": 0.7}}
+
+
+def test_rows_that_were_there_before_a_lagging_console_showed_their_attempt_are_its_own(tmp_path: Path) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START)
+    folder.look()
+    folder.csv("1,60,1.5,0.4,nan\n")
+    assert story(folder.look()) == []
+    folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 1) + "\n")
+    assert story(folder.look()) == [(2, 1, True), (2, 2, False)]
+    assert nan_keys(folder.look()) == ["attempt2/epoch1/figures"]
