@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import nn
 
-from trainmaster.trainer.batches.noting import copied, has_changed, has_leapt, is_finite, is_noted, noted
-from trainmaster.trainer.batches.own_buffers import is_plain
+from trainmaster.trainer.batches.noting import (
+    CONTAINERS,
+    MAX_COPIED,
+    copied,
+    has_changed,
+    has_leapt,
+    is_finite,
+    is_noted,
+    noted,
+    put_into,
+)
 from trainmaster.trainer.checkpoints.module_settings import ModuleSetting, impossible_among
 
 MAX_DEPTH: Final = 4
@@ -172,10 +180,11 @@ class OwnNumbers:
                 self._put(path, before)
 
     def _has_changed(self, path: _Path, now: Any, before: Any, versions: dict[_Path, tuple[int, int]]) -> bool:
-        """Since the last walk; of a tensor by torch's count of writes, which reads no device."""
+        """Since the last walk; of a tensor by torch's count of writes, which reads no device. A table of the criterion
+        is taken for one that changes: a loss of a new kind may be the next."""
         if path in self._versions:
             return versions.get(path) != self._versions[path]
-        return has_changed(now, before)
+        return has_changed(now, before) or (isinstance(now, CONTAINERS) and not isinstance(path[0], nn.Module | type))
 
     @torch.no_grad()
     def leapt(self) -> bool:
@@ -224,21 +233,23 @@ class OwnNumbers:
     def _numbers_in(self, criterion: Any) -> Iterator[tuple[_Path, Any]]:
         modules = [one for name, one in self._model.named_modules() if not name.startswith("criterion")]
         seen = set(map(id, modules))
-        waiting: list[tuple[Any, _Path]] = [(criterion, ())]
+        waiting: list[tuple[Any, _Path, bool]] = [(criterion, (), True)]
         classes: dict[type, None] = {}
         while waiting:
-            item, path = waiting.pop()
+            item, path, own = waiting.pop()
             slots = _slots_of(item)
             if id(item) in seen or slots is None or isinstance(item, type) or len(path) > MAX_DEPTH:
                 continue
             if type(item).__module__.startswith(_GUARD):
                 continue
             seen.add(id(item))
-            for key, value in slots.items() if isinstance(slots, dict) else enumerate(slots):
-                if is_noted(value):
+            own = own or callable(item)  # what else it knows (a logger, the trainer) fills lists for other reasons
+            for key, value in _entries_of(slots):
+                is_filled = isinstance(value, CONTAINERS)
+                if is_leaf := is_noted(value) and not (is_filled and (key in _OF_EVERY_MODULE or not own)):
                     yield (*path, key), value
-                elif not callable(value) or hasattr(value, "__dict__"):
-                    waiting.append((value, (*path, key)))
+                if is_filled or not (is_leaf or (callable(value) and not hasattr(value, "__dict__"))):
+                    waiting.append((value, (*path, key), own and is_filled))
             if callable(item):
                 classes |= dict.fromkeys(_classes_beside(type(item)))
         for one in classes:
@@ -269,12 +280,9 @@ class OwnNumbers:
 
     def _put(self, path: _Path, value: Any) -> None:
         slots, now = self._holder_of(path), self._at(path)
-        both = isinstance(now, torch.Tensor) and isinstance(value, torch.Tensor)
-        if both and now.shape == value.shape and is_plain(now):
-            now.copy_(value)
-        elif isinstance(now, np.ndarray) and isinstance(value, np.ndarray) and now.shape == value.shape:
-            np.copyto(now, value)
-        elif slots is not None and is_noted(now) and now is not value:  # a member of an enumeration can't be set
+        if put_into(now, value) or slots is None or not is_noted(now):
+            return
+        if now is not value:  # a member of an enumeration can't be set
             slots[path[-1]] = copied(value)
 
 
@@ -283,11 +291,10 @@ def _carried_by(module: nn.Module) -> Iterator[tuple[_Path, Any]]:
     for key, value in vars(module).items():
         if key in _OF_EVERY_MODULE:
             continue
-        if isinstance(value, dict | list):
-            inner = value.items() if isinstance(value, dict) else enumerate(value)
-            yield from (((key, place), part) for place, part in inner if _is_carried(part))
-        elif _is_carried(value):
+        if _is_carried(value):
             yield (key,), value
+        if isinstance(value, dict | list):
+            yield from (((key, place), part) for place, part in _entries_of(value) if _is_carried(part))
 
 
 def _is_carried(value: Any) -> bool:
@@ -326,6 +333,13 @@ def _version(tensor: torch.Tensor) -> tuple[int, int]:
 def _slots_of(item: Any) -> dict[Any, Any] | list[Any] | None:
     slots = item if isinstance(item, dict | list) else getattr(item, "__dict__", None)
     return slots if isinstance(slots, dict | list) else None
+
+
+def _entries_of(slots: dict[Any, Any] | list[Any]) -> Iterable[tuple[Any, Any]]:
+    """Each with its place; a history of any length is looked at as a whole."""
+    if len(slots) > MAX_COPIED:
+        return ()
+    return slots.items() if isinstance(slots, dict) else enumerate(slots)
 
 
 def _is_possible(path: _Path, value: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from tests.unit.trainer.batches.test_batch_guard import NAN, good_batch
 from tests.unit.trainer.batches.test_judging import Criterion, Scene, bad_batch
+from trainmaster.trainer.batches.noting import MAX_COPIED
 from trainmaster.trainer.batches.outcomes import StateHealed
 
 
@@ -18,6 +20,7 @@ class Wise:
     """Of a criterion that keeps its mean in a class of its own, as Wise-IoU does."""
 
     mean = 1.0
+    seen: ClassVar[list[float]] = []
 
 
 class Reduction(StrEnum):
@@ -34,8 +37,11 @@ class Measured(Criterion):
         self.mean, self.seen, self.sizes, self.shares = 1.0, 0, torch.ones(2), np.ones(2)
         self.begun, self.first, self.unit = False, None, ""
         self.counts, self.places = torch.zeros(2, dtype=torch.int64), np.zeros(2, dtype=np.int64)
-        Wise.mean = 1.0
+        Wise.mean, Wise.seen, self.sums = 1.0, [], set[float]()
+        self.history, self.recent, self.long = [1.0], deque([1.0], maxlen=2), [1.0] * (MAX_COPIED + 1)
+        self.of_each: dict[str, list[float]] = {}
         self.carried: Any = scene.model.layer
+        self.carried.seen = Counter[str]()
         self.carried.mean, self.carried.size, self.carried.means = 1.0, torch.ones(1), {"of": 1.0}
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
@@ -46,6 +52,11 @@ class Measured(Criterion):
         self.places += 1
         if not self.begun:
             self.begun, self.first, self.unit = True, loss.detach().sum() / 10, str(loss.dtype)
+        for filled in (self.history, self.recent, self.long, self.of_each.setdefault(f"{size:.6g}", [])):
+            filled.append(size)
+        Wise.seen.append(size)
+        self.sums.add(size)
+        self.carried.seen[f"{size:.6g}"] += 1
         self.mean = 0.9 * self.mean + 0.1 * size
         Wise.mean = 0.9 * Wise.mean + 0.1 * size
         self.sizes.mul_(0.9).add_(0.1 * size)
@@ -53,7 +64,7 @@ class Measured(Criterion):
         self.carried.mean = self.carried.means["of"] = 0.9 * self.carried.mean + 0.1 * size
         self.carried.size = 0.9 * self.carried.size + 0.1 * size
         loss = loss / self.carried.mean / self.carried.size
-        loss = loss / self.first
+        loss = loss / self.first / np.mean(self.history) / np.mean(self.recent) / np.mean(self.long[-3:])
         return loss / self.mean / Wise.mean / self.sizes.mean() / self.shares.mean() * (1 + 0.01 * self.seen), items
 
     __call__ = _loss
@@ -62,6 +73,13 @@ class Measured(Criterion):
     def known(self) -> list[Any]:
         carried = [self.carried.mean, self.carried.size.tolist(), dict(self.carried.means)]
         begun = [self.begun, self.first, self.unit, self.counts.tolist(), self.places.tolist()]
+        filled = [
+            self.history[:],
+            list(self.recent),
+            len(self.long),
+            {key: one[:] for key, one in self.of_each.items()},
+        ]
+        begun += [*filled, Wise.seen.copy(), self.sums.copy(), self.carried.seen.copy()]
         return [self.mean, self.seen, self.sizes.tolist(), self.shares.tolist(), Wise.mean, *carried, *begun]
 
 
