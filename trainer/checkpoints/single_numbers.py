@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -142,6 +142,14 @@ def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorRe
     return {key: value if key in WEIGHT_PARTS else plain(value, MAX_NUMBER_DEPTH) for key, value in top.items()}
 
 
+_ODD_OF_SCALER: Final[Mapping[str, Callable[[float], bool]]] = {
+    "growth_factor": lambda number: number <= 1.0,
+    "backoff_factor": lambda number: number >= 1.0,
+    "growth_interval": lambda number: number < 1.0,
+}
+"""With such ones an overflow never ends, or the scale falls for ever."""
+
+
 def poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     """Numbers beside the weights with which no step can be taken, or none that trains."""
     yield from _poisoned_settings(top)
@@ -207,13 +215,8 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     updates = top.get("updates", 0)
     if top.get("ema") and (isinstance(updates, bool) or not isinstance(updates, int | float)):
         yield "updates is no number that can be read"
-    held, epoch = top.get("scaler"), top.get("epoch")
-    scaler = held if isinstance(held, dict) else {}
-    for key, value in scaler.items():
-        if not all(map(_is_read, _parts(value))):
-            yield f"the gradient scaler's {key} is no number that can be read"
-    if any(SMALLEST_SCALE <= number < FAINTEST_SCALE for number in _floats(scaler.get("scale"))):
-        yield "the gradient scaler's scale is so small that no gradient outlives it"
+    yield from _doubtful_scaler(top)
+    epoch = top.get("epoch")
     if isinstance(epoch, int) and epoch > MOST_EPOCHS:
         yield "epoch is beyond what any run has"
     if any(LARGEST_FITNESS < abs(number) < math.inf for number in _floats(top.get("best_fitness"))):
@@ -251,6 +254,19 @@ def _doubtful_stopper(top: Mapping[Any, Any]) -> Iterator[str]:
         for number in _floats(held.get(key)):
             if not math.isfinite(number) or (key == "best_fitness" and abs(number) > LARGEST_FITNESS):
                 yield f"early stopping's {key} is {number:g}"
+
+
+def _doubtful_scaler(top: Mapping[Any, Any]) -> Iterator[str]:
+    held = top.get("scaler")
+    scaler = held if isinstance(held, dict) else {}
+    for key, value in scaler.items():
+        if not all(map(_is_read, _parts(value))):
+            yield f"the gradient scaler's {key} is no number that can be read"
+    if any(SMALLEST_SCALE <= number < FAINTEST_SCALE for number in _floats(scaler.get("scale"))):
+        yield "the gradient scaler's scale is so small that no gradient outlives it"
+    for key, is_odd in _ODD_OF_SCALER.items():
+        if odd := [number for number in _floats(scaler.get(key)) if is_odd(number)]:
+            yield f"the gradient scaler's {key} is {odd[0]:g}, with which torch makes none"
 
 
 def _doubtful_args(top: Mapping[Any, Any]) -> Iterator[str]:

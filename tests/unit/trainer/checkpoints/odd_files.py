@@ -259,6 +259,8 @@ def _in_numbers_beside() -> Iterator[tuple[str, Change]]:
     yield "the scaler's tracker is nan", _top("scaler", {"scale": 65536.0, "_growth_tracker": NAN})
     yield "a rate is missing", lambda content: content["optimizer"]["param_groups"][0].pop("lr")
     yield "a momentum of another shape", _momentum_of_other_shape
+    for key, value in (("growth_factor", 0.5), ("backoff_factor", 2), ("growth_interval", -1)):
+        yield f"the scaler's {key} is {value}", _top("scaler", {"scale": 65536.0, key: value})
     yield "the scaler's factor is nan", _top("scaler", {"scale": 65536.0, "backoff_factor": NAN})
     for value in (NAN, INF, np.float64(NAN), torch.tensor(NAN)):
         yield f"the best fitness is {value!r}", _top("best_fitness", value)
