@@ -186,10 +186,15 @@ class Judging:
         return outcome, verdict
 
     def heal_numbers(self) -> None:
-        """What is held beside weights and buffers can be, before it is saved, where it could: a batch can look good
-        without that. Reads the device."""
-        if self._skip and (num_healed := self._numbers.heal(leaps=False)):
+        """What is held beside weights and buffers can be, before it is saved or validated, where it could: a batch can
+        look good without that. So it is in the EMA. Reads the device."""
+        if not self._skip:
+            return
+        if num_healed := self._numbers.heal(leaps=False):
             self._emit(StateHealed(what=self._numbers.what, tensors=num_healed))
+        ema = self._trainer.ema
+        if ema and (num_healed := self._numbers.heal_copy(ema.ema)):
+            self._emit(StateHealed(what="ema", tensors=num_healed))
 
     def _is_trained_on(self) -> bool:
         """Whether this is the loop's loss, and none that a callback evaluates, or a step of its own that looks at the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -198,15 +199,31 @@ class OwnNumbers:
         self._replaced = {}
         for path, kept in self._kept.items():
             now = self._at(path)
-            if now is kept or kept is None or not is_noted(now) or not (is_finite(kept) and _is_possible(path, kept)):
+            if now is kept or kept is None or not is_noted(now) or not _can_be(path, kept):
                 continue
-            if is_finite(now) and _is_possible(path, now):
+            if _can_be(path, now):
                 if not leaps or not has_leapt(now, kept):
                     continue
                 self._replaced[path] = copied(now)
             self._put(path, kept)
             self._healed.add(path)
         return len(self._healed)
+
+    @torch.no_grad()
+    def heal_copy(self, copy: nn.Module) -> int:
+        """What the modules of ``copy``, the EMA of the model, carry and can't be is as the model's own; how many are.
+        Reads the device."""
+        num_healed, originals = 0, dict(self._model.named_modules())
+        for name, module in copy.named_modules():
+            if name not in originals:
+                continue
+            sound = dict(_carried_by(originals[name], than=module))
+            for path, value in [*_carried_by(module, than=originals[name])]:
+                at, other = (module, *path), sound.get(path, math.nan)
+                if not _can_be(at, value) and _can_be(at, other):
+                    self._put(at, other)
+                    num_healed += 1
+        return num_healed
 
     @torch.no_grad()
     def heal_again(self) -> int:
@@ -286,10 +303,12 @@ class OwnNumbers:
             slots[path[-1]] = copied(value)
 
 
-def _carried_by(module: nn.Module) -> Iterator[tuple[_Path, Any]]:
-    """Its own numbers and tensors, alone or in a container. What has a gradient is of one batch, and is made anew."""
+def _carried_by(module: nn.Module, *, than: nn.Module | None = None) -> Iterator[tuple[_Path, Any]]:
+    """Its own numbers and tensors, alone or in a container, but those that are the same objects in ``than``. What has a
+    gradient is of one batch, and is made anew."""
+    others = {} if than is None else vars(than)
     for key, value in vars(module).items():
-        if key in _OF_EVERY_MODULE:
+        if key in _OF_EVERY_MODULE or value is others.get(key, _NOTHING):
             continue
         if _is_carried(value):
             yield (key,), value
@@ -340,6 +359,11 @@ def _entries_of(slots: dict[Any, Any] | list[Any]) -> Iterable[tuple[Any, Any]]:
     if len(slots) > MAX_COPIED:
         return ()
     return slots.items() if isinstance(slots, dict) else enumerate(slots)
+
+
+def _can_be(path: _Path, value: Any) -> bool:
+    """Whether it is finite, and something trains with it. Reads the device."""
+    return is_finite(value) and _is_possible(path, value)
 
 
 def _is_possible(path: _Path, value: Any) -> bool:

@@ -123,6 +123,7 @@ class StepGuard:
 
     def heal(self) -> None:
         """Statistics and EMA are what training makes of them."""
+        self._judging.heal_numbers()
         self._stepping.heal()
 
     @property

@@ -36,10 +36,10 @@ class Scene:
             window_open=False,
             world_size=ranks,
             epoch=0,
+            ema=None,
             active=False,
             before_batch=lambda _: None,
             accumulates=lambda _: False,
-            open=lambda: None,
             count=lambda **_: None,
             begin=lambda *_, **__: None,
             meets_the_model=lambda *_, **__: None,
@@ -47,9 +47,8 @@ class Scene:
             accepted=lambda _: None,
             failed=lambda *_: None,
             draw_again=lambda: nothing.undo(),  # noqa: PLW0108 - it is put there later
-            look=lambda: None,
             spoil_statistics=lambda _: None,
-            loss_spoiler=lambda: None,
+            **dict.fromkeys(("open", "look", "loss_spoiler"), lambda: None),
         )
         self.judging = Judging(
             nothing,
