@@ -114,9 +114,10 @@ class BatchNormStatistics:
         training never looks at a negative variance, of which an evaluation takes the root. 0 costs one read.
         """
         self.reattach()
-        named = [(name, buffers[name]) for buffers, name, *_ in self._views[: self._num_attached]]
-        variances = [tensor for name, tensor in named if name == "running_var" and tensor is not None]
-        flag, lowest = torch.stack([self.flag(), *([lowest_of(variances)] if variances else [self.flag()])]).tolist()
+        named = [(name, buffers[name]) for buffers, name, *_ in self._views]
+        lowest_each = [lowest_of(name, named) for name in ("running_var", _COUNT)]
+        flag, *lowest_there = torch.stack([self.flag(), *(one for one in lowest_each if one is not None)]).tolist()
+        lowest = min(lowest_there, default=0)
         num_bad = 0
         if not math.isfinite(flag):
             num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for _, tensor in named)
@@ -198,9 +199,10 @@ def _impossible(named: tuple[str, torch.Tensor | None]) -> tuple[torch.Tensor, t
     return (tensor, where, domain.starts_at or 0.0) if bool(where.any()) else None
 
 
-def lowest_of(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The smallest value of all, on the device."""
-    return torch.stack([tensor.amin() for tensor in tensors]).amin()
+def lowest_of(name: str, named: Sequence[tuple[str, torch.Tensor | None]]) -> torch.Tensor | None:
+    """The smallest value of all that have this name, on the device; None where none has."""
+    lowest = [tensor.amin() for one, tensor in named if one == name and tensor is not None]
+    return torch.stack(lowest).amin().float() if lowest else None
 
 
 def _point(buffers: dict[str, torch.Tensor | None], name: str, view: torch.Tensor) -> None:

@@ -23,16 +23,19 @@ FAR_BEYOND: Final = 100.0
 """Times what a weight can be: no average of weights within gets there, and one that once was larger is left alone."""
 
 
+_STATISTICS: Final = (".running_var", ".running_mean", ".num_batches_tracked")
+
+
 @torch.no_grad()
 def heal_ema(ema: nn.Module, model: nn.Module) -> int:
     """Every tensor of ``ema`` that held what none can hold is that of ``model`` now; how many.
 
-    That is a non-finite value, a variance below 0, a running statistic beyond anything that trains, and a weight far
-    beyond that where the live one is not. One NaN, or one 1e30, would stay in a running average for good. The live
-    tensor is the best estimate there is. 0 costs two reads.
+    That is a non-finite value, a variance or a count below 0, a running statistic beyond anything that trains, and a
+    weight far beyond that where the live one is not. One NaN, or one 1e30, would stay in a running average for good.
+    The live tensor is the best estimate there is. 0 costs two reads.
     """
     averaged = ema.state_dict()
-    statistics = {name: value for name, value in averaged.items() if name.endswith((".running_var", ".running_mean"))}
+    statistics = {name: value for name, value in averaged.items() if name.endswith(_STATISTICS)}
     weights = {name: value for name, value in averaged.items() if value.is_floating_point() and value.numel()}
     strays = [_is_stray(name, value) for name, value in statistics.items()]
     strays += [_is_beyond(name, value, FAR_BEYOND) for name, value in weights.items() if name not in statistics]
@@ -41,7 +44,7 @@ def heal_ema(ema: nn.Module, model: nn.Module) -> int:
     live = unwrap_model(model).state_dict()
     healed = 0
     for name, value in averaged.items():
-        if name not in live or not value.is_floating_point():
+        if name not in live or not (value.is_floating_point() or name in statistics):
             continue
         if name in statistics:
             bad = bool(_is_stray(name, value))

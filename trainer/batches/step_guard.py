@@ -55,7 +55,7 @@ class StepGuard:
         many_ranks = trainer.world_size > 1
         self.statistics = BatchNormStatistics(model)
         self.gradients = Gradients(model, trainer.optimizer)
-        self._weights = WeightWatch(model, trainer.ema.ema if trainer.ema else None, trainer.optimizer)
+        self._weights = WeightWatch(model, trainer.ema, trainer.optimizer)
         spikes = SpikeWatch() if skip else None
         form = compat.engine().form(lambda: trainer.loss_names)
         self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes, form=form)

@@ -71,7 +71,7 @@ class Stepping:
         """What of this rank's settings no step can be taken with, in words."""
         self._started_over = False
         """Whether the state of this rank's optimizer is not that of the others, since it was healed for a save, say."""
-        self._told_parting = False
+        self._told_parting = self._told_writing = False
         self.replaced: str | None = None
         """What of this rank was replaced since the last step, where there are several."""
         self._last_look = LastLook(trainer, model, watched=skip)
@@ -273,6 +273,9 @@ class Stepping:
         return True
 
     def _heal_average(self) -> None:
+        if not self._told_writing and (why := self._weights.written_to()):
+            self._told_writing = True
+            self._emit(Remark(text=why))
         if self._skip and (num_tensors := self._weights.heal_average()):
             self._emit(StateHealed(what="ema", tensors=num_tensors))
 

@@ -31,7 +31,10 @@ class TrainedObject:
         self._held: list[tuple[dict[str, Any], str, Any, str]] = []
         for place, module in self._model.named_modules():
             for slots in (module._parameters, module._modules):  # noqa: SLF001 - as attribute access reads them
-                self._held += [(slots, name, value, f"{place}.{name}".lstrip(".")) for name, value in slots.items()]
+                self._held += [(slots, name, value, _below(place, name)) for name, value in slots.items()]
+        for place, module in self._averaged.named_modules() if isinstance(self._averaged, nn.Module) else ():
+            slots = module._modules  # noqa: SLF001 - as above
+            self._held += [(slots, name, value, f"the EMA's {_below(place, name)}") for name, value in slots.items()]
         both = [one for one in (self._model, self._averaged) if isinstance(one, nn.Module)]
         self._weights = [
             (module._parameters, name)  # noqa: SLF001 - as attribute access reads them
@@ -113,6 +116,10 @@ class TrainedObject:
     def _has_another_average(self) -> bool:
         ema = self._trainer.ema
         return ema is not self._ema or (bool(ema) and ema.ema is not self._averaged)
+
+
+def _below(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
 
 
 def _held_by(optimizer: Any) -> set[int]:

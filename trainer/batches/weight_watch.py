@@ -96,11 +96,12 @@ class WeightWatch:
     somebody's code has written stays where a loss may not show it: batch-norm behind it divides it away.
     """
 
-    def __init__(self, model: nn.Module, ema: nn.Module | None, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer) -> None:
+        """``ema``: a ``ModelEMA``, whose ``ema`` is the module, or None."""
         self._optimizer = optimizer
         self._model = dict(model.named_parameters())
         self._weights = _Sizes(self._model.items())
-        self._average = _Sizes(ema.named_parameters() if ema is not None else ())
+        self._average = _Sizes(ema.ema.named_parameters() if ema else ())
         self._averaging = Averaging(model, ema)
         self._num_steps = 0
         self._fed = 1.0
@@ -149,6 +150,12 @@ class WeightWatch:
         strayed = [name for name, *_ in self._averaging.strayed()]
         told = f"the EMA is no average of what it follows any more: {few(strayed)}" if strayed else None
         return _told("the EMA", self._average.leapt()) or told
+
+    def written_to(self) -> str | None:
+        """What of the EMA somebody has written to before the last look, in words. Reads the devices."""
+        if not (names := self._averaging.written_to()):
+            return None
+        return f"the EMA was written to, as its updates can't have changed it so far: {few(names)}"
 
     @torch.no_grad()
     def heal_average(self) -> int:

@@ -136,7 +136,7 @@ class Guarding:
         self.step.gradients.count_on(before.gradients)
         self.step.batches.know(before.batches.loss_names)
         self.step.batches.know_spikes(before.batches.spikes)
-        if replaced != "the EMA":  # only that of the first rank is saved
+        if not replaced.startswith("the EMA"):  # only that of the first rank is saved
             self.step.was_replaced(replaced)
         self._trained = TrainedObject(self._trainer)
         if self._skip:

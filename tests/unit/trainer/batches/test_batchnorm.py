@@ -70,18 +70,22 @@ def test_the_flag_tells_any_value_that_is_not_finite() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [*(("running_mean", one) for one in (math.nan, 1e6)), *(("running_var", one) for one in (math.inf, 1e12, -1.0))],
+    [
+        *(("running_mean", one) for one in (math.nan, 1e6)),
+        *(("running_var", one) for one in (math.inf, 1e12, -1.0)),
+        ("num_batches_tracked", -1),
+    ],
 )
 def test_what_a_model_begins_with_and_none_can_be_starts_over(name: str, value: float) -> None:
     model = model_of_two()
     run(model, 1)
     sound = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    getattr(model[3], name)[2] = value
+    getattr(model[3], name).view(-1)[-1] = value
     statistics = BatchNormStatistics(model)
 
     assert statistics.heal() == 1
 
-    sound[f"3.{name}"][2] = 0.0 if name == "running_mean" else 1.0
+    sound[f"3.{name}"].view(-1)[-1] = 1.0 if name == "running_var" else 0.0
     assert all(torch.equal(buffer, sound[name]) for name, buffer in model.named_buffers())
     assert float(statistics.flag()) == 0
     statistics.restore()

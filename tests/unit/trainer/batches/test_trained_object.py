@@ -123,6 +123,18 @@ def test_an_optimizer_that_lost_parameters_is_saved_as_it_trained(change: Callab
     torch.testing.assert_close(trainer.optimizer.state_dict(), before)
 
 
+def test_a_module_of_the_average_that_is_another_one_is_followed() -> None:
+    trainer, guarding = scene()
+    trainer.model = nn.Sequential(nn.Linear(3, 3))
+    trainer.ema = ModelEMA(trainer.model)
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters())
+    guarding._trained = trained = TrainedObject(trainer)
+    assert trained.replaced() is None
+    trainer.ema.ema[0] = deepcopy(trainer.ema.ema[0])
+    assert trained.replaced() == "the EMA's 0"
+    assert trained.why_nothing_trains() is None
+
+
 def weights_elsewhere(trainer: Any) -> None:
     for weight in trainer.model.parameters():
         weight.data = weight.data + 1.0

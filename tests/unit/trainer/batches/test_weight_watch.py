@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from ultralytics.utils.torch_utils import ModelEMA
 
 from trainmaster.trainer.batches.momenta import LOOKED_AT_EVERY
 from trainmaster.trainer.batches.weight_watch import AVERAGE_LOOKED_AT_EVERY, WeightWatch
@@ -19,9 +19,10 @@ class Trained:
     def __init__(self, kind: Callable[..., torch.optim.Optimizer] = torch.optim.SGD, lr: float = 0.01) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
-        self.ema = copy.deepcopy(self.model)
+        self.averager = ModelEMA(self.model)
+        self.ema: Any = self.averager.ema
         self.optimizer = kind(self.model.parameters(), lr=lr)
-        self.watch = WeightWatch(self.model, self.ema, self.optimizer)
+        self.watch = WeightWatch(self.model, self.averager, self.optimizer)
 
     def step(self) -> bool:
         """Whether anything was told."""
@@ -33,6 +34,16 @@ class Trained:
             self.watch.feed(min(norm, 10.0))
             self.optimizer.step()
         return told
+
+    def averages(self, num_steps: int) -> str | None:
+        """What of the EMA was written to, in words, in so many steps after each of which it is updated."""
+        told = []
+        for _ in range(num_steps):
+            self.step()
+            self.averager.update(self.model)
+            told.append(self.watch.written_to())
+        self.watch.look()
+        return next(filter(None, [*told, self.watch.written_to()]), None)
 
     def go(self, num_steps: int) -> int:
         return sum(self.step() for _ in range(num_steps))
@@ -115,7 +126,7 @@ def test_what_people_do_to_weights_is_no_leap(change: Callable[[Trained], None])
 def test_weights_that_were_beyond_all_that_trains_from_the_start_are_left_alone() -> None:
     trained = Trained()
     trained.model[0].weight.data[0, 0, 0, 0] = 1e5
-    trained.watch = WeightWatch(trained.model, trained.ema, trained.optimizer)
+    trained.watch = WeightWatch(trained.model, trained.averager, trained.optimizer)
 
     assert trained.go(2 * LOOKED_AT_EVERY) == 0
 
@@ -123,7 +134,7 @@ def test_weights_that_were_beyond_all_that_trains_from_the_start_are_left_alone(
 def test_a_parameter_of_ones_own_may_be_set_to_what_it_likes() -> None:
     trained = Trained()
     trained.model[0].temperature = nn.Parameter(torch.ones(1), requires_grad=False)
-    trained.watch = WeightWatch(trained.model, trained.ema, trained.optimizer)
+    trained.watch = WeightWatch(trained.model, trained.averager, trained.optimizer)
 
     trained.model[0].temperature.data.fill_(1000.0)
 
@@ -138,7 +149,7 @@ def test_an_average_that_leapt_is_the_live_tensor_again(value: float) -> None:
 
     signs = [sign.tolist() for _ in range(AVERAGE_LOOKED_AT_EVERY) for sign in trained.watch.signs()]
 
-    assert sum(signs) == 1
+    assert sum(signs) == 2  # it leapt, and was written to
     assert trained.watch.look() is None  # later than this one, nothing has leapt
 
 
@@ -176,6 +187,39 @@ def test_an_average_that_lies_where_none_can_is_the_live_tensor_again(place: str
     assert trained.watch.heal_average() == 1
     assert torch.equal(trained.ema.state_dict()[place], trained.model.state_dict()[place])
     assert trained.watch.average() is None
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        ("0.weight", lambda one: one[:1].zero_()),
+        ("0.weight", lambda one: one.mul_(2)),
+        ("1.bias", lambda one: one.add_(1)),
+        ("1.running_mean", lambda one: one.add_(30)),
+        ("3.weight", lambda one: one.fill_(0.01)),
+    ],
+    ids=["channel", "doubled", "bias", "mean", "constant"],
+)
+def test_what_no_averaging_makes_of_an_average_is_told(place: str, change: Any) -> None:
+    trained = Trained(lr=1e-3)
+    trained.averager.updates = 50_000
+    trained.watch = WeightWatch(trained.model, trained.averager, trained.optimizer)
+    assert trained.averages(2 * AVERAGE_LOOKED_AT_EVERY) is None
+    change(trained.ema.state_dict()[place])
+    assert place in str(trained.averages(AVERAGE_LOOKED_AT_EVERY))
+    trained.go(AVERAGE_LOOKED_AT_EVERY)
+    assert trained.averages(2 * AVERAGE_LOOKED_AT_EVERY) is None
+    assert trained.watch.heal_average() == 0
+
+
+@pytest.mark.parametrize("lr", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("updates", [0, 300, 50_000])
+def test_an_average_at_work_was_written_to_by_nobody(updates: int, lr: float) -> None:
+    trained = Trained(lr=lr)
+    trained.averager.updates = updates
+    trained.watch = WeightWatch(trained.model, trained.averager, trained.optimizer)
+    told = [trained.averages(AVERAGE_LOOKED_AT_EVERY // 3) for _ in range(12)]
+    assert not any(told), told
 
 
 def sign_turned(trained: Trained) -> None:
