@@ -96,7 +96,7 @@ def put_into(now: Any, value: Any) -> bool:
     elif isinstance(value, _Length):
         if isinstance(now, list) and len(now) > value.count and now[value.count - 1] is value.last:
             del now[value.count :]
-    elif isinstance(now, CONTAINERS) and type(now) is type(value):
+    elif (kind := _kind_of(now)) is not None and kind is _kind_of(value):
         if not _is_filled_alike(now, value):
             now.clear()
             (now.extend if isinstance(now, list | deque) else now.update)(value)
@@ -123,9 +123,15 @@ def _is_filled_alike(now: Any, before: Any) -> bool:
     """Whether ``now`` holds the same objects as ``before``, in the same order."""
     if isinstance(before, _Length):
         return isinstance(now, list) and len(now) == before.count and now[-1] is before.last
-    if type(now) is not type(before) or not isinstance(now, CONTAINERS) or len(now) != len(before):
+    kind = _kind_of(now)
+    if kind is None or kind is not _kind_of(before) or len(now) != len(before):
         return False
     return all(one is other for one, other in zip(_parts(now), _parts(before), strict=True))
+
+
+def _kind_of(value: Any) -> type | None:
+    """Which container it is, or one of somebody's own is made of, whose copy is a plain one."""
+    return next((kind for kind in CONTAINERS if isinstance(value, kind)), None)
 
 
 def _parts(container: Any) -> Any:

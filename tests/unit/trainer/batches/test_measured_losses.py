@@ -23,6 +23,10 @@ class Wise:
     seen: ClassVar[list[float]] = []
 
 
+class History(list[float]):
+    """A container of somebody's own."""
+
+
 class Reduction(StrEnum):
     """Beside it, what can't be written to."""
 
@@ -38,7 +42,7 @@ class Measured(Criterion):
         self.begun, self.first, self.unit = False, None, ""
         self.counts, self.places = torch.zeros(2, dtype=torch.int64), np.zeros(2, dtype=np.int64)
         Wise.mean, Wise.seen, self.sums = 1.0, [], set[float]()
-        self.history, self.recent, self.long = [1.0], deque([1.0], maxlen=2), [1.0] * (MAX_COPIED + 1)
+        self.history, self.recent, self.long = History([1.0]), deque([1.0], maxlen=2), [1.0] * (MAX_COPIED + 1)
         self.of_each: dict[str, list[float]] = {}
         self.carried: Any = scene.model.layer
         self.carried.seen = Counter[str]()
