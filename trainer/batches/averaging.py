@@ -100,8 +100,7 @@ class Averaging:
 
     def settled(self) -> None:
         """What strayed at the last look is dealt with."""
-        if self._strayed is not None:
-            self._strayed, self._written, self._before = None, None, self._norms(self._averaged)
+        self._strayed, self._written, self._before = None, None, self._norms(self._averaged)
 
     @torch.no_grad()
     def _norms(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 from trainmaster.trainer.batches.agreement import Agreed, Doubts, any_rank, first_said, of_all, take_over
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients, Measurement, all_finite
-from trainmaster.trainer.batches.healing import ema_fault, heal_optimizer, mend_settings
+from trainmaster.trainer.batches.healing import ema_fault, heal_ema, heal_optimizer, mend_settings
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.last_look import LastLook
 from trainmaster.trainer.batches.movement import StepsTaken
@@ -253,6 +253,10 @@ class Stepping:
             self._emit(StateHealed(what="batchnorm", tensors=num_tensors))
         self._weights.look()
         self._heal_average()
+        ema = self._trainer.ema
+        if self._skip and ema and (num_tensors := heal_ema(ema.ema, self._trainer.model)):
+            self._weights.average_was_healed()
+            self._emit(StateHealed(what="ema", tensors=num_tensors))
 
     def _judge_weights(self) -> None:
         """What the look of this step found is told, at level observe too, or healed."""
@@ -273,7 +277,7 @@ class Stepping:
         return True
 
     def _heal_average(self) -> None:
-        if not self._told_writing and (why := self._weights.written_to()):
+        if not self._told_writing and self._weights.average() is None and (why := self._weights.written_to()):
             self._told_writing = True
             self._emit(Remark(text=why))
         if self._skip and (num_tensors := self._weights.heal_average()):

@@ -176,6 +176,11 @@ class WeightWatch:
         self._averaging.settled()
         return num_healed
 
+    def average_was_healed(self) -> None:
+        """The guard itself has written to the EMA, which is as it should be now."""
+        self._average.put_right()
+        self._averaging.settled()
+
 
 def _told(what: str, leapt: Iterable[tuple[str, torch.Tensor, float]]) -> str | None:
     sizes = {name: largest for name, _, largest in leapt}

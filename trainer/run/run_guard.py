@@ -330,7 +330,8 @@ class RunGuard:
             return stock_validate()
         if self.step is not None:
             self.step.heal()
-        self.saver.heal_ema(trainer, self.position)
+        else:
+            self.saver.heal_ema(trainer, self.position)
         return self.parts.evaluation.within_training(trainer, stock_validate)
 
     def save(self, trainer: EngineTrainer, stock_save: Callable[[], Any]) -> bool:

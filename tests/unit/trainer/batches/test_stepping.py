@@ -132,7 +132,7 @@ def test_no_step_is_taken_where_every_batch_was_skipped(left: float | None) -> N
 def test_nothing_is_saved_of_an_average_that_is_none_any_more() -> None:
     made = stepping(nn.Linear(1, 1), skip=True)
     assert made.sound()
-    made._trainer.ema = SimpleNamespace(updates=float("nan"), decay=lambda _: 0.9)
+    made._trainer.ema = SimpleNamespace(ema=nn.Identity(), updates=float("nan"), decay=lambda _: 0.9)
     assert not made.sound()
     assert made._weights.ruin == "the EMA's updates are nan, so it is no average of the weights any more"
 
