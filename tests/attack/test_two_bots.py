@@ -93,6 +93,7 @@ async def test_a_rollback_that_was_cut_off_is_left_alone_while_the_other_bot_act
 
             await second.kill()
             assert (await scene.over(timeout_s=90))["state"] == "done"
+            await soon(lambda: scene.acts("rollback.end") == 1, "its end in the audit log, which is written after it")
             assert (scene.attempt, scene.acts("rollback.begin"), scene.acts("rollback.end")) == (3, 1, 1)
             assert len(trainers(tmp_path)) == 1
         finally:
